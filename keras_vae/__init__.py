@@ -1,0 +1,57 @@
+"""Variational autoencoders for Keras 3, with the distributions of TensorFlow Probability."""
+
+import importlib
+import sys
+
+__version__ = "0.1.0"
+
+# Public names, in the order in which a newcomer meets them, and where they live.
+_HOMES = {
+    "VAE": "models",
+    "Normal": "distributions",
+    "Bernoulli": "distributions",
+    "StandardNormal": "distributions",
+    "LearnedScaleNormal": "distributions",
+    "FixedScaleNormal": "distributions",
+    "ELBO": "objectives",
+    "dense_encoder": "networks",
+    "dense_decoder": "networks",
+    "convolutional_encoder": "networks",
+    "convolutional_decoder": "networks",
+    "load_model": "models",
+    "DistributionLayer": "distributions",
+    "Objective": "objectives",
+    "LatentVariableModel": "models",
+    "Latent": "trace",
+    "Trace": "trace",
+    "datasets": None,
+    "evaluation": None,
+    "plotting": None,
+    "callbacks": None,
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOMES[name] or name}")
+    value = home if _HOMES[name] is None else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def _is_command() -> bool:
+    """Whether Python was started as `keras-vae` or `python -m keras_vae`."""
+    if sys.argv[:1] and sys.argv[0].rsplit("/", 1)[-1].rsplit("\\", 1)[-1].removesuffix(".exe") == "keras-vae":
+        return True
+    start = sys.orig_argv[1:]
+    return "-m" in start and start[start.index("-m") + 1 :][:1] == [__name__]
+
+
+# The command line answers --help without TensorFlow, and imports what it needs later. Everyone else gets everything now:
+# a class must be imported to be known to `keras.saving.load_model`.
+if not _is_command():
+    for _name in __all__:
+        __getattr__(_name)

@@ -1,0 +1,70 @@
+"""Arrays -> batches whose order and noise are a function of the seed and the epoch, so that training can resume."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+
+def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> tf.data.Dataset:
+    """A dataset that is built anew for each epoch, from the number of that epoch.
+
+    Everything random in `build` must be drawn from its argument: then epoch 7 is the same whether the process has run
+    epochs 0 to 6 or has just been started. The number of the next epoch is the dataset's attribute `epoch`, a
+    `tf.Variable` that counts up with each pass; `LatentVariableModel.fit` sets it, so that a resumed run goes on where
+    the interrupted one stopped.
+
+    Args:
+        build: from an int64 scalar, the epoch, to the dataset of that epoch's batches.
+        cardinality: number of batches in an epoch, or `tf.data.UNKNOWN_CARDINALITY`.
+
+    Returns:
+        The dataset, with the attribute `epoch`.
+    """
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+
+    @tf.autograph.experimental.do_not_convert
+    def begin(_):
+        return build(epoch.assign_add(1) - 1)
+
+    dataset = tf.data.Dataset.from_tensors(0).flat_map(begin)
+    if cardinality != tf.data.UNKNOWN_CARDINALITY:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    dataset.epoch = epoch
+    return dataset
+
+
+def index_batches(size: int, batch_size: int, shuffle: bool, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+    """Batches of row numbers in [0, size): int64 tensors of shape (batch_size,), the last one smaller.
+
+    With `shuffle` the order is a permutation drawn from (seed, epoch).
+    """
+    if not shuffle:
+        return tf.data.Dataset.range(size).batch(batch_size)
+    order = tf.random.experimental.stateless_shuffle(tf.range(size, dtype=tf.int64), seed=tf.stack([seed, epoch]))
+    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
+
+
+def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
+    """Batches of arrays in memory, gathered a batch at a time.
+
+    Args:
+        arrays: an array, or a nested structure of arrays, of shape (examples, ...) with one number of examples.
+        batch_size: rows in a batch; the last batch of an epoch may be smaller.
+        shuffle: whether each epoch has an order of its own.
+        seed: the order is drawn from it and the number of the epoch.
+
+    Returns:
+        A dataset of batches with the structure of `arrays`; see `epochs` for its attribute `epoch`.
+    """
+    tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    size = len(tf.nest.flatten(arrays)[0])
+
+    def build(epoch):
+        def gather(index):
+            return tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
+
+        return index_batches(size, batch_size, shuffle, seed, epoch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return epochs(build, cardinality=int(np.ceil(size / batch_size)))

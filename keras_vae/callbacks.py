@@ -1,0 +1,145 @@
+"""What happens between the batches and epochs of `fit`."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vae.files import whole, write_text
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Stops training at the first loss that is NaN or infinite, and names the term that went wrong.
+
+    `fit` adds it before all other callbacks, so that none of them saves the weights of that step.
+
+    Raises:
+        FloatingPointError: from `fit`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if math.isfinite(float(logs["loss"])):
+            return
+        figures = {name: float(value) for name, value in logs.items() if name in ("log_likelihood", "kl")}
+        bad = [name for name, value in figures.items() if not math.isfinite(value)]
+        if len(bad) == 1:
+            cause = f"{bad[0]} is {figures[bad[0]]:g}"
+        elif bad:
+            cause = "log_likelihood and kl are both not finite: the weights themselves overflowed"
+        else:
+            cause = "a term added by add_loss is not finite"
+        raise FloatingPointError(
+            f"{type(self.model).__name__}.fit stopped in epoch {self.epoch + 1} at step {batch + 1}: {cause}. The last "
+            "checkpoint is kept. Lower the learning rate, clip the gradients (clipnorm=1.0), or look for outliers."
+        )
+
+
+class FollowEpoch(keras.callbacks.Callback):
+    """Tells a dataset of `keras_vae.batches` which epoch begins; `fit` adds it.
+
+    Args:
+        variable: the dataset's attribute `epoch`.
+    """
+
+    def __init__(self, variable: tf.Variable):
+        super().__init__()
+        self.variable = variable
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.variable.assign(epoch)
+
+
+class BackupAndRestore(keras.callbacks.Callback):
+    """Keeps the latest epoch's weights and optimizer on disk; `fit` with the same folder goes on from there.
+
+    Unlike Keras's callback of this name, a process killed at any moment leaves one consistent state: the epoch is part of
+    the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
+    `keras_vae.datasets` or arrays in memory the resumed run equals an uninterrupted one, bit for bit on one machine.
+
+    Args:
+        directory: folder of the backup, of one model and one run.
+    """
+
+    _name = re.compile(r"epoch-(\d+)\.weights\.h5")
+
+    def __init__(self, directory: str | os.PathLike):
+        super().__init__()
+        self.directory = Path(directory)
+
+    def _backups(self) -> list[tuple[int, Path]]:
+        """Finished epochs and files, the latest last."""
+        found = [(self._name.fullmatch(file.name), file) for file in self.directory.glob("epoch-*.weights.h5")]
+        return sorted((int(match[1]), file) for match, file in found if match)
+
+    @property
+    def finished_epochs(self) -> int:
+        """Number of epochs that the backup holds, 0 without one."""
+        return max((epochs for epochs, _ in self._backups()), default=0)
+
+    def on_train_begin(self, logs=None):
+        for epochs, file in self._backups()[-1:]:
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.load_weights(file)
+            self.model._initial_epoch = epochs  # how Keras's own BackupAndRestore tells `fit` where to start
+
+    def on_epoch_end(self, epoch, logs=None):
+        older = self._backups()
+        self.model.save_weights(self.directory / f"epoch-{epoch + 1:05d}.weights.h5")
+        for epochs, file in older:
+            if epochs != epoch + 1:
+                file.unlink()
+
+
+class HistoryLogger(keras.callbacks.Callback):
+    """Writes the figures of each epoch to a CSV file, whole at every moment; a resumed run continues the file.
+
+    Args:
+        path: the file; its columns are epoch, counted from 1, and the logs.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        super().__init__()
+        self.path = Path(path)
+        self.rows: list[str] = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self.rows and epoch and self.path.exists():
+            self.rows = self.path.read_text(encoding="utf-8").splitlines()[: epoch + 1]  # a killed run may be ahead
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.rows:
+            self.rows = [",".join(["epoch", *logs])]
+        self.rows.append(",".join([str(epoch + 1), *(f"{float(value):.9g}" for value in logs.values())]))
+        write_text(self.path, "\n".join(self.rows) + "\n")
+
+
+class SaveFigure(keras.callbacks.Callback):
+    """Draws a figure at the end of epochs, to watch a model learn.
+
+    Args:
+        draw: from the model to a matplotlib figure, such as `functools.partial(plotting.samples, seed=0)`.
+        path: file name with a place for the epoch, "samples-{epoch:04d}.png".
+        every: epochs between figures.
+    """
+
+    def __init__(self, draw, path: str, every: int = 1):
+        super().__init__()
+        self.draw = draw
+        self.path = path
+        self.every = every
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every == 0:
+            with whole(self.path.format(epoch=epoch + 1)) as temporary:
+                self.draw(self.model).savefig(temporary)

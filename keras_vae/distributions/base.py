@@ -1,0 +1,129 @@
+"""The layer that turns a context into a distribution."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.networks.shapes import as_shape
+from keras_vae.serializable import Serializable
+
+tfd = tfp.distributions
+
+
+class DistributionLayer(Serializable, keras.layers.Layer):
+    """p(value | context): context -> network -> one dense layer -> parameters -> `distribution`.
+
+    A subclass says how many parameters a value has and, in `distribution`, what they mean. Without a context, as a
+    prior, the parameters are weights of the layer's own.
+
+    Args:
+        event_shape: shape of one draw, 16 or (28, 28, 1).
+        network: any Keras model or layer from the context to features, of shape (batch, features) or, to keep the
+            event's grid, (batch, *event_shape[:-1], channels). None uses the context itself.
+        **kwargs: `name`, `trainable` and `dtype` of a Keras layer. The network computes in the precision of the
+            policy; the parameters and the distribution are float32 under every policy.
+
+    Raises:
+        ValueError: for an event shape that is not one, and, when built, for a network whose features do not fit.
+    """
+
+    params_per_value = 1
+    discrete = False  # True where log_prob is a probability mass, which has bits per dimension
+
+    def __init__(self, event_shape: int | Sequence[int], network: keras.layers.Layer | None = None, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.event_shape = as_shape(event_shape, type(self).__name__)
+        self.network = network
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        """The distribution with these parameters.
+
+        Args:
+            params: float32, shape (..., *event_shape, params_per_value), any real numbers.
+
+        Returns:
+            A distribution of batch shape (...) and event shape `event_shape`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs a method distribution(self, params).")
+
+    def build(self, context_shape=None):
+        """Creates the weights. `context_shape` has one leading axis, the batch; None is a layer without a context."""
+        if context_shape is None:
+            if self.network is not None:
+                raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
+            shape = (*self.event_shape, self.params_per_value)
+            self.params = self.add_weight(shape=shape, initializer="zeros", name="params", dtype="float32")
+            return
+        self.context_shape = tuple(context_shape)
+        features = self.context_shape
+        if self.network is not None:
+            features = tuple(self.network(keras.KerasTensor(self.context_shape)).shape)
+        self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
+        self.head.build(features)
+
+    @property
+    def _title(self) -> str:
+        return f"{type(self).__name__}(event_shape={self.event_shape})"
+
+    def _head_units(self, features: tuple) -> int:
+        *grid, last = self.event_shape
+        if len(features) == 2:
+            return math.prod(self.event_shape) * self.params_per_value
+        if list(features[1:-1]) == grid:
+            return last * self.params_per_value
+        flat = "" if len(self.event_shape) == 1 else " or (batch, features)"
+        wanted = ", ".join(["batch", *map(str, grid), "features" if not grid else "channels"])
+        raise ValueError(f"{self._title} needs features of shape ({wanted}){flat}. Received: {features}.")
+
+    def call(self, context=None) -> tfd.Distribution:
+        """The distribution given a context of shape (..., *context_shape), e.g. (samples, batch, features).
+
+        All leading axes are folded into one for the network, and unfolded in the parameters.
+        """
+        if context is None:
+            return self.distribution(tf.convert_to_tensor(self.params))
+        context = tf.convert_to_tensor(context)
+        event_rank = len(self.context_shape) - 1
+        leading = _dimensions(context)[: len(context.shape) - event_rank]
+        rows = tf.reshape(context, [-1, *context.shape[len(leading) :]])  # [rows, *context]
+        features = rows if self.network is None else self.network(rows)
+        params = self.head(tf.cast(features, tf.float32))
+        return self.distribution(tf.reshape(params, [*leading, *self.event_shape, self.params_per_value]))
+
+    def compute_output_shape(self, context_shape=None) -> tuple:
+        """Shape of one draw per context, for `summary()`."""
+        return (None, *self.event_shape)
+
+    def check_values(self, values, name: str = "values") -> None:
+        """Raises `ValueError` where the values, shape (batch, *event_shape), could not be draws of this layer.
+
+        Args:
+            values: array or tensor.
+            name: what the message calls them.
+        """
+        values = np.asarray(values)
+        if values.shape[1:] != self.event_shape:
+            expected = ", ".join(["batch", *map(str, self.event_shape)])
+            raise ValueError(f"{self._title} needs {name} of shape ({expected}). Received: shape {values.shape}.")
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"{self._title} needs {name} that are numbers. Received: dtype {values.dtype}.")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = np.argwhere(~np.isfinite(values))
+            raise ValueError(
+                f"{self._title} needs finite {name}. Received: {len(bad)} that are NaN or infinite, the first at index "
+                f"{tuple(bad[0].tolist())}."
+            )
+        self._check_support(values, name)
+
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        """Raises `ValueError` for finite values outside the support; the real line needs no check."""
+
+
+def _dimensions(tensor: tf.Tensor) -> list:
+    """The sizes of the axes, as integers where they are known and as scalar tensors where they are not."""
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]

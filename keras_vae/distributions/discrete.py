@@ -1,0 +1,43 @@
+"""Distributions of binary, categorical and counted data."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions.base import DistributionLayer
+
+tfd = tfp.distributions
+
+
+class Bernoulli(DistributionLayer):
+    """Independent binary values, whose log-odds are predicted from the context.
+
+    p(value = 1) = sigmoid(logit). Values in (0, 1) are scored by the expected log-likelihood of a binary draw with
+    that probability, which is the binary cross-entropy; a warning says so, for it is not the density of grey levels.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+    """
+
+    discrete = True
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        logits = tf.squeeze(params, axis=-1)
+        return tfd.Independent(
+            tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=len(self.event_shape)
+        )
+
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        low, high = values.min(initial=0), values.max(initial=0)
+        if low < 0 or high > 1:
+            hint = " Divide grey levels by 255." if high > 1 and high <= 255 and low >= 0 else ""
+            raise ValueError(f"{self._title} needs {name} in [0, 1]. Received: values from {low} to {high}.{hint}")
+        if values.dtype.kind == "f" and ((values != 0) & (values != 1)).any():
+            warnings.warn(
+                f"{self._title} received {name} between 0 and 1: their log_likelihood is that of binary draws with "
+                "these probabilities, not a density of grey levels. Draw binary values, or use a continuous likelihood.",
+                stacklevel=4,
+            )

@@ -1,0 +1,41 @@
+"""Model -> SavedModel, for TF Serving and every other TensorFlow runtime."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_vae.files import whole
+
+Signature = tuple[Callable, list[tf.TensorSpec]]
+
+
+def write_saved_model(
+    model: keras.Model, signatures: dict[str, Signature], path: str | os.PathLike, verbose: bool = False
+) -> None:
+    """Writes a SavedModel that runs without this package, in one step.
+
+    Args:
+        model: whose weights the signatures use.
+        signatures: by name, a function from tensors to a flat dict of named tensors, and the specs of its inputs, whose
+            names are those of the served inputs.
+        path: a folder that does not exist yet; its last part is the version that TF Serving looks for, "digits/1".
+        verbose: whether to print the signatures.
+
+    Raises:
+        FileExistsError: when there is something at `path`.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(
+            f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a served "
+            f"model. Received: {path}, which exists."
+        )
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, inputs) in signatures.items():
+        archive.add_endpoint(name, function, inputs)
+    with whole(path) as temporary:
+        archive.write_out(str(temporary), verbose=verbose)

@@ -1,0 +1,34 @@
+"""Files and folders that are either whole or not there."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary path beside `path` to write to, and renames it to `path` when the block ends well.
+
+    A block that raises, or a process that is killed, leaves `path` as it was. A file that is there is replaced in one
+    step; a folder that is there is not: the rename then raises `OSError`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Keras picks the format by the end of the name, so the mark goes in front.
+    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file in one step, UTF-8."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,281 @@
+"""The Keras side of a model: compile, fit, evaluate, predict, save and export, with bad input refused first."""
+
+import itertools
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_vae.batches import array_batches
+from keras_vae.callbacks import FollowEpoch, StopAtNonFinite
+from keras_vae.export import write_saved_model
+from keras_vae.files import whole
+from keras_vae.objectives import ELBO, Objective
+from keras_vae.serializable import Serializable
+
+
+class KerasContract(Serializable, keras.Model):
+    """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
+
+    def compile(self, optimizer="adam", loss: Objective | None = None, **kwargs):
+        """Configures training.
+
+        Args:
+            optimizer: a Keras optimizer or its name.
+            loss: an objective such as `ELBO(beta=1.0)`; None is `ELBO()`.
+            **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss` of Keras's `compile`.
+
+        Raises:
+            TypeError: for a loss that is not an objective, and for Keras metrics, which have no target to compare with.
+        """
+        loss = ELBO() if loss is None else loss
+        if not isinstance(loss, Objective):
+            raise TypeError(
+                f"{type(self).__name__}.compile needs loss to be an objective of keras_vae, such as ELBO(). "
+                f"Received: loss={loss!r}."
+            )
+        for name in ("metrics", "weighted_metrics", "loss_weights"):
+            if kwargs.get(name) is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.compile has no {name}: the logs are loss, log_likelihood and kl. "
+                    f"Received: {name}={kwargs[name]!r}."
+                )
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def compile_from_config(self, config: dict):
+        """Compiles a loaded model, with the variables of its optimizer."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """Trains as `keras.Model.fit` does.
+
+        Arrays are checked whole, datasets by their first batch, before the first step. The order of arrays in memory is
+        drawn from the model's seed and the epoch, so that a resumed run sees what an uninterrupted one would. Targets
+        `y` are accepted and ignored. A loss that is not finite raises `FloatingPointError` and names the term.
+
+        Args:
+            x: array (examples, *event), `tf.data.Dataset`, `keras.utils.PyDataset` or generator of batches.
+            y, batch_size, ..., validation_freq: as in `keras.Model.fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+
+        Raises:
+            ValueError: before `compile`, for empty data, for a wrong shape, for NaN, and for values that the likelihood
+                does not allow.
+        """
+        self._require_compiled("fit")
+        if class_weight is not None:
+            raise ValueError(f"{type(self).__name__}.fit has no classes to weight. Received: {class_weight=}.")
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = self._split((x, y, sample_weight), validation_split)
+        x = self._checked(x, "fit")
+        if validation_data is not None:
+            validation_data = self._checked_pair(validation_data)
+        if _is_array(x):
+            x = array_batches(_pack(x, y, sample_weight), batch_size or 32, shuffle, self.seed)
+            y = sample_weight = batch_size = None
+        guards = [StopAtNonFinite()]
+        if hasattr(x, "epoch"):
+            guards.append(FollowEpoch(x.epoch))
+        return super().fit(
+            x=x,
+            y=y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=_with(guards, callbacks),
+            validation_data=validation_data,
+            shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
+            sample_weight=sample_weight,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    def evaluate(self, x=None, y=None, **kwargs):
+        """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
+        self._require_compiled("evaluate")
+        if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
+            x = self._checked(x, "evaluate")
+        return super().evaluate(x, y, **kwargs)
+
+    def predict(self, x, **kwargs):
+        """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`."""
+        return super().predict(self._checked(x, "predict"), **kwargs)
+
+    def predict_step(self, data) -> tf.Tensor:
+        """Reconstructions of one batch."""
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self.reconstruct(x)
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """Writes a `.keras` file as `keras.Model.save` does, in one step: an interrupted save leaves the old file."""
+        if zipped is False or (not overwrite and Path(filepath).exists()):  # a folder, or Keras asks the user
+            return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        if not str(filepath).endswith(".keras"):
+            raise ValueError(f"{type(self).__name__}.save needs a path that ends in .keras. Received: {filepath}.")
+        with whole(filepath) as temporary:
+            super().save(temporary, zipped=zipped, **kwargs)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """Writes a `.weights.h5` file as `keras.Model.save_weights` does, in one step."""
+        if max_shard_size is not None or (not overwrite and Path(filepath).exists()):
+            return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        with whole(filepath) as temporary:
+            super().save_weights(temporary)
+
+    def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose=None, **kwargs):
+        """Writes a SavedModel with the model's serving signatures, for TF Serving: `filepath` ends in a version, "m/1".
+
+        Args:
+            filepath: a folder that does not exist yet.
+            format: "tf_saved_model".
+            verbose: whether to print the signatures.
+
+        Raises:
+            ValueError: for another format, and for a model that is not built.
+            FileExistsError: when there is something at `filepath`.
+        """
+        if format != "tf_saved_model" or kwargs:
+            raise ValueError(
+                f'{type(self).__name__}.export needs format="tf_saved_model" and no further options. '
+                f"Received: format={format!r}, {kwargs}."
+            )
+        self._require_built("export")
+        write_saved_model(self, self.serving_signatures(), filepath, verbose=bool(verbose))
+
+    # --- checks ------------------------------------------------------------------------------------------------------
+
+    def check_shape(self, shape) -> None:
+        """Raises `ValueError` for data whose shape, with the batch axis first, is not that of the observations."""
+        if tuple(shape[1:]) != self.event_shape:
+            expected = ", ".join(["batch", *map(str, self.event_shape)])
+            raise ValueError(f"{type(self).__name__} needs data of shape ({expected}). Received: {tuple(shape)}.")
+
+    def check_data(self, x) -> None:
+        """Raises `ValueError` for an array (examples, *event) that the likelihood could not have produced."""
+        self.check_shape(x.shape)
+        self.likelihood.check_values(x, "data")
+
+    def _require_compiled(self, method: str) -> None:
+        if not self.compiled:
+            raise ValueError(
+                f"{type(self).__name__}.{method} needs compile(optimizer, loss=ELBO()) first. Received: a model that is "
+                "not compiled."
+            )
+
+    def _require_built(self, method: str) -> None:
+        if not self.built:
+            raise ValueError(
+                f"{type(self).__name__}.{method} needs weights: call fit, or build((None, *event_shape)), first. "
+                "Received: a model that is not built."
+            )
+
+    def _checked(self, x, method: str):
+        """`x`, after a look at all of an array or at the first batch of anything else; builds the model for it."""
+        if _is_array(x):
+            x = batch = _as_array(x)
+        else:
+            x, batch = _peek(x)
+        if batch is None:
+            return x
+        if len(batch.shape) == 0 or len(batch) == 0:
+            raise ValueError(f"{type(self).__name__}.{method} needs at least one example. Received: empty data.")
+        self.check_data(batch)
+        if not self.built:
+            with self.distribute_strategy.scope():
+                self.build((None, *batch.shape[1:]))
+        return x
+
+    def _checked_pair(self, validation_data):
+        if _is_array(validation_data) or not isinstance(validation_data, tuple | list):
+            return self._checked(validation_data, "fit(validation_data=...)")
+        x, *rest = validation_data
+        return (self._checked(x, "fit(validation_data=...)"), *rest)
+
+    def _split(self, arrays, fraction: float):
+        """The first examples for training and the last `fraction` of them for validation, as Keras splits."""
+        if not _is_array(arrays[0]):
+            raise ValueError(
+                f"{type(self).__name__}.fit needs x to be an array for validation_split. Received: {arrays[0]!r}."
+            )
+        size = len(arrays[0])
+        at = int(size * (1 - fraction))
+        if not 0 < at < size:
+            raise ValueError(
+                f"{type(self).__name__}.fit needs validation_split to leave examples on both sides. "
+                f"Received: {fraction} of {size} examples."
+            )
+        first, last = ([None if a is None else _as_array(a)[part] for a in arrays] for part in (np.s_[:at], np.s_[at:]))
+        return first, tuple(last)
+
+
+def _is_array(x) -> bool:
+    return hasattr(x, "__array__")
+
+
+def _as_array(x) -> np.ndarray:
+    array = np.asarray(x)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _pack(x, y, sample_weight) -> tuple:
+    """The arrays that are there, in the order in which Keras unpacks a batch; weights stand in for missing targets."""
+    if sample_weight is None:
+        return (x,) if y is None else (x, _as_array(y))
+    sample_weight = _as_array(sample_weight)
+    return x, sample_weight if y is None else _as_array(y), sample_weight
+
+
+def _with(guards: list, callbacks):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        for guard in guards:
+            callbacks.append(guard)
+        return callbacks
+    return guards + keras.tree.flatten(callbacks or [])
+
+
+def _peek(x):
+    """`x`, as good as new, and the observations of its first batch; None for what only Keras can read."""
+    if isinstance(x, keras.utils.PyDataset):
+        first = x[0] if len(x) else None
+    elif isinstance(x, tf.data.Dataset):
+        first = next(iter(x.take(1)), None)
+    elif hasattr(x, "__next__"):
+        first = next(x, None)
+        if first is not None:
+            x = _chained(first, x)
+    else:
+        return x, None
+    if first is None:
+        return x, np.zeros([0])
+    return x, _as_array(keras.utils.unpack_x_y_sample_weight(first)[0])
+
+
+def _chained(first, rest):
+    yield from itertools.chain([first], rest)

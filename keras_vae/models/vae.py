@@ -1,0 +1,142 @@
+"""The variational autoencoder."""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions import DistributionLayer
+from keras_vae.models.base import LatentVariableModel
+from keras_vae.sampling import fold
+from keras_vae.trace import Trace
+
+tfd = tfp.distributions
+
+
+class VAE(LatentVariableModel):
+    """Variational autoencoder: p(x, z) = p(x | z) p(z), with q(z | x) for inference.
+
+    Args:
+        posterior: q(z | x), a layer given x.
+        likelihood: p(x | z), a layer given z; its event shape is that of one observation.
+        prior: p(z), a layer given nothing.
+        seed: integer, of the noise of training and evaluation.
+        **kwargs: `name`, `trainable` and `dtype` of a Keras model.
+
+    Raises:
+        TypeError: for an argument that is not a distribution layer.
+        ValueError: for a prior whose event shape is not the posterior's.
+
+    Example:
+
+    >>> vae = VAE(Normal(2, dense_encoder(64)), Bernoulli(64, dense_decoder(2)), StandardNormal(2))
+    >>> vae.compile("adam", loss=ELBO())
+
+    Reference: Kingma & Welling 2014, arXiv:1312.6114; Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
+    """
+
+    def __init__(
+        self,
+        posterior: DistributionLayer,
+        likelihood: DistributionLayer,
+        prior: DistributionLayer,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        for role, layer in {"posterior": posterior, "likelihood": likelihood, "prior": prior}.items():
+            if not isinstance(layer, DistributionLayer):
+                raise TypeError(
+                    f"{type(self).__name__} needs {role} to be a distribution layer, such as Normal(16, network). "
+                    f"Received: {layer!r}."
+                )
+        if prior.event_shape != posterior.event_shape:
+            raise ValueError(
+                f"{type(self).__name__} needs a prior and a posterior of one event shape. "
+                f"Received: {prior.event_shape} and {posterior.event_shape}."
+            )
+        self.posterior = posterior
+        self.likelihood = likelihood
+        self.prior = prior
+
+    def build(self, input_shape):
+        """Creates the weights of the three layers for data of shape (batch, *event)."""
+        self.check_shape(input_shape)
+        contexts = {
+            self.posterior: (None, *input_shape[1:]),
+            self.prior: None,
+            self.likelihood: (None, *self.posterior.event_shape),
+        }
+        for layer, context_shape in contexts.items():
+            if not layer.built:  # a loaded layer is
+                layer.build(context_shape)
+
+    def call(self, inputs) -> Trace:
+        """Encodes a batch, shape (batch, *event), draws z, and returns the trace."""
+        x = self._as_batch(inputs)
+        z = self.draw(self.posterior(x), self.prior())
+        return Trace(x, self.likelihood(z.value), {"z": z})
+
+    def encode(self, x) -> tfd.Distribution:
+        """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
+        return self.posterior(self._as_batch(x))
+
+    def decode(self, z) -> tfd.Distribution:
+        """p(x | z), batch shape (...), for z of shape (..., *latent)."""
+        return self.likelihood(tf.cast(tf.convert_to_tensor(z), tf.float32))
+
+    def reconstruct(self, x, seed=None) -> tf.Tensor:
+        """Mean of p(x | z), shape (batch, *event).
+
+        Args:
+            x: shape (batch, *event).
+            seed: None decodes the mean of q(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
+        """
+        posterior = self.encode(x)
+        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
+        return self.decode(z).mean()
+
+    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
+
+        Args:
+            count: number of draws, an integer or an integer scalar tensor.
+            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
+            temperature: 0 gives the mean of the prior, 1 its draws.
+        """
+        self._require_built("generate")
+        prior = self.prior()
+        if seed is None:
+            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        draws = prior.sample([count], seed=fold(seed))
+        return prior.mean() + temperature * (draws - prior.mean())
+
+    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
+        return self.decode(self.sample_prior(count, seed, temperature)).mean()
+
+    def serving_signatures(self) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
+        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
+        z = tf.TensorSpec([None, *self.posterior.event_shape], tf.float32, name="z")
+        seed = tf.TensorSpec([], tf.int32, name="seed")
+        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
+        temperature = tf.TensorSpec([], tf.float32, name="temperature")
+
+        def mean_and_stddev(x):
+            posterior = self.encode(x)
+            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
+
+        def generate(num_samples, seed, temperature):
+            z = self.sample_prior(num_samples, seed, temperature)
+            return {"z": z, "mean": self.decode(z).mean()}
+
+        def log_likelihood(x, num_samples, seed):
+            return {"log_likelihood": self.importance_weights(x, num_samples, seed)[0]}
+
+        return {
+            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
+            "encode": (mean_and_stddev, [x]),
+            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
+            "reconstruct": (lambda x, seed: {"mean": self.reconstruct(x, seed)}, [x, seed]),
+            "generate": (generate, [num_samples, seed, temperature]),
+            "log_likelihood": (log_likelihood, [x, num_samples, seed]),
+        }
