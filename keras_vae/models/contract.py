@@ -91,7 +91,7 @@ class KerasContract(Serializable, keras.Model):
             raise ValueError(f"{type(self).__name__}.fit has no classes to weight. Received: {class_weight=}.")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = self._split((x, y, sample_weight), validation_split)
-        x = self._checked(x, "fit")
+        x = self.checked(x, "fit")
         if validation_data is not None:
             validation_data = self._checked_pair(validation_data)
         if _is_array(x):
@@ -121,12 +121,12 @@ class KerasContract(Serializable, keras.Model):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
         self._require_compiled("evaluate")
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
-            x = self._checked(x, "evaluate")
+            x = self.checked(x, "evaluate")
         return super().evaluate(x, y, **kwargs)
 
     def predict(self, x, **kwargs):
         """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`."""
-        return super().predict(self._checked(x, "predict"), **kwargs)
+        return super().predict(self.checked(x, "predict"), **kwargs)
 
     def predict_step(self, data) -> tf.Tensor:
         """Reconstructions of one batch."""
@@ -196,7 +196,7 @@ class KerasContract(Serializable, keras.Model):
                 "Received: a model that is not built."
             )
 
-    def _checked(self, x, method: str):
+    def checked(self, x, method: str):
         """`x`, after a look at all of an array or at the first batch of anything else; builds the model for it."""
         if _is_array(x):
             x = batch = _as_array(x)
@@ -214,9 +214,9 @@ class KerasContract(Serializable, keras.Model):
 
     def _checked_pair(self, validation_data):
         if _is_array(validation_data) or not isinstance(validation_data, tuple | list):
-            return self._checked(validation_data, "fit(validation_data=...)")
+            return self.checked(validation_data, "fit(validation_data=...)")
         x, *rest = validation_data
-        return (self._checked(x, "fit(validation_data=...)"), *rest)
+        return (self.checked(x, "fit(validation_data=...)"), *rest)
 
     def _split(self, arrays, fraction: float):
         """The first examples for training and the last `fraction` of them for validation, as Keras splits."""

@@ -1,0 +1,174 @@
+"""The command line: train | evaluate | generate | export. TensorFlow is imported only once the arguments are read."""
+
+import argparse
+import os
+import shlex
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_vae import __version__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 for a refusal, 2 for wrong usage, 130 after Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options, shlex.join(["keras-vae", *arguments]))
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        if os.environ.get("KERAS_VAE_TRACEBACK"):
+            raise
+        print(f"keras-vae: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nkeras-vae: interrupted. `keras-vae train --resume` goes on from the last epoch.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keras-vae",
+        description="Variational autoencoders: train on your data, score, sample, export to TF Serving.",
+        epilog="Run `keras-vae COMMAND --help` for the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"keras_vae {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_generate(commands)
+    _add_export(commands)
+    return parser
+
+
+DATA_HELP = (
+    "digits (scikit-learn's handwritten digits, embedded; the default), the name of a TensorFlow Datasets image set such "
+    "as mnist, or a path: .npz, .npy, .csv, or a folder of images"
+)
+
+
+def _add_train(commands) -> None:
+    # Defaults are in run.Settings: a resumed run must know which options were given.
+    parser = commands.add_parser("train", help="train a model and write everything about it to a folder")
+    parser.add_argument("data", nargs="?", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("--output", required=True, type=Path, metavar="RUN", help="the folder of the run")
+    parser.add_argument("--epochs", type=int, help="passes over the training data (default: about 4,500 steps)")
+    parser.add_argument("--batch-size", type=int, help="examples per step (default: 64)")
+    parser.add_argument("--latent-size", type=int, help="number of latent variables (default: 16)")
+    parser.add_argument(
+        "--network", choices=["dense", "convolutional"], help="encoder and decoder (default: dense, 200-200)"
+    )
+    parser.add_argument(
+        "--likelihood",
+        choices=["bernoulli", "normal", "learned-scale-normal"],
+        help="p(x | z): bernoulli draws binary observations from grey levels (default: what fits the data)",
+    )
+    parser.add_argument("--beta", type=float, help="weight of the KL (default: 1)")
+    parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.001)")
+    parser.add_argument("--seed", type=int, help="of weights, data and noise (default: 0)")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true", help="go on with the interrupted run in RUN")
+    existing.add_argument("--overwrite", action="store_true", help="delete the run that is in RUN first")
+    parser.set_defaults(command=_train)
+
+
+def _add_evaluate(commands) -> None:
+    parser = commands.add_parser("evaluate", help="score a trained model on a test set")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("data", nargs="?", metavar="DATA", help="default: the data of the run")
+    parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.set_defaults(command=_evaluate)
+
+
+def _add_generate(commands) -> None:
+    parser = commands.add_parser("generate", help="draw new observations from a trained model")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("--count", type=int, default=64, help="how many (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="0: the prior's mean; 1: its draws (default: 1)")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help=".png, or .npz with z and mean (default: RUN/generated.png)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    parser.set_defaults(command=_generate)
+
+
+def _add_export(commands) -> None:
+    parser = commands.add_parser("export", help="write a SavedModel for TF Serving")
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("path", type=Path, metavar="PATH", help='new folder that ends in a version, "models/digits/1"')
+    parser.set_defaults(command=_export)
+
+
+def _train(options: argparse.Namespace, command: str) -> None:
+    from keras_vae.run import Run, Settings
+
+    given = {name: getattr(options, name) for name in Settings.names() if getattr(options, name) is not None}
+    if options.resume:
+        run = Run.resume(options.output, given)
+    else:
+        run = Run.create(options.output, Settings(**given), overwrite=options.overwrite)
+    with _quiet_tensorflow():
+        run.train(command, verbose=1 if sys.stdout.isatty() else 2)
+
+
+def _evaluate(options: argparse.Namespace, command: str) -> None:
+    from keras_vae.run import Run
+
+    run = Run.open(options.run)
+    with _quiet_tensorflow():
+        for name, value in run.evaluate(options.data, options.samples, options.seed).items():
+            print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+
+
+def _generate(options: argparse.Namespace, command: str) -> None:
+    from keras_vae.run import Run
+
+    run = Run.open(options.run)
+    output = options.output or run.path / "generated.png"
+    if output.exists() and not options.overwrite:
+        raise FileExistsError(f"generate needs a new file, or --overwrite. Received: {output}, which exists.")
+    with _quiet_tensorflow():
+        run.generate(output, options.count, options.seed, options.temperature)
+    print(f"Wrote {output}")
+
+
+def _export(options: argparse.Namespace, command: str) -> None:
+    from keras_vae.run import Run
+
+    run = Run.open(options.run)
+    with _quiet_tensorflow():
+        run.export(options.path)
+    print(f"Wrote {options.path}")
+
+
+@contextmanager
+def _quiet_tensorflow():
+    """Keeps TensorFlow's start-up messages out of the terminal; they are shown if the start fails.
+
+    It writes them to file descriptor 2 before any setting is read, so the descriptor itself is redirected.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            import tensorflow as tf
+            import tensorflow_probability  # noqa: F401
+
+            tf.config.list_logical_devices()  # starts the devices
+        except BaseException:
+            messages.seek(0)
+            os.write(terminal, messages.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

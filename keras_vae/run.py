@@ -1,0 +1,296 @@
+"""A run: one folder that holds a model, how it was trained, its scores and its figures."""
+
+import dataclasses
+import json
+import math
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_vae import __version__
+from keras_vae.files import whole, write_text
+
+STEPS = 4500  # of training, where the number of epochs is not given
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked for; None is chosen from the data."""
+
+    data: str = "digits"
+    epochs: int | None = None
+    batch_size: int = 64
+    latent_size: int = 16
+    network: str = "dense"
+    likelihood: str | None = None
+    beta: float = 1.0
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "latent_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"train needs --{name.replace('_', '-')} to be 1 or more. Received: {value}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"train needs --learning-rate to be a positive number. Received: {self.learning_rate}.")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of the settings."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+
+class Run:
+    """A folder of one training run.
+
+    It holds `run.json` (the settings), `checkpoint/`, `history.csv` and, once trained, `model.keras`, `saved_model/1`,
+    `metrics.json` and figures as `.png`.
+
+    Args:
+        path: the folder.
+        settings: what the run was asked for; None for a folder that holds only `model.keras`.
+    """
+
+    def __init__(self, path: Path, settings: Settings | None):
+        self.path = path
+        self.settings = settings
+
+    @classmethod
+    def create(cls, path: Path, settings: Settings, overwrite: bool = False) -> "Run":
+        """Starts a run in a new or empty folder, or with `overwrite` in the place of an older run.
+
+        Raises:
+            FileExistsError: for a folder with anything else in it, and for another run without `overwrite`.
+        """
+        if path.exists() and (path.is_file() or any(path.iterdir())):
+            if not (path / "run.json").is_file():
+                raise FileExistsError(
+                    f"train needs --output to be a new or empty folder. Received: {path}, which is not a run."
+                )
+            if not overwrite:
+                raise FileExistsError(
+                    f"train needs --output to be a new folder, or --resume or --overwrite. Received: {path}, which holds "
+                    "another run."
+                )
+            shutil.rmtree(path)
+        write_text(path / "run.json", json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
+        return cls(path, settings)
+
+    @classmethod
+    def resume(cls, path: Path, given: dict) -> "Run":
+        """Opens a run to train on; of its settings only the number of epochs may be given anew.
+
+        Raises:
+            FileNotFoundError: for a folder without a run.
+            ValueError: for settings that differ from those of the run.
+        """
+        run = cls.open(path)
+        if run.settings is None:
+            raise FileNotFoundError(f"train --resume needs the folder of a run. Received: {path}, without a run.json.")
+        before = dataclasses.asdict(run.settings)
+        changed = [name for name, value in given.items() if name != "epochs" and value != before[name]]
+        if changed:
+            differences = ", ".join(f"{name}={given[name]} (the run has {before[name]})" for name in changed)
+            raise ValueError(f"train --resume needs the settings of the run. Received: {differences}.")
+        return cls(path, dataclasses.replace(run.settings, **given))
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Opens a run.
+
+        Raises:
+            FileNotFoundError: for a folder that holds neither a run nor a model.
+        """
+        if (path / "run.json").is_file():
+            return cls(path, Settings(**json.loads((path / "run.json").read_text(encoding="utf-8"))))
+        if (path / "model.keras").is_file():
+            return cls(path, None)
+        raise FileNotFoundError(f"keras-vae needs the folder of a run. Received: {path}, without run.json or model.keras.")
+
+    def train(self, command: str, verbose: int | str = "auto") -> None:
+        """Trains, or trains on from the checkpoint, then writes the model, its scores and its figures."""
+        import keras
+
+        from keras_vae import ELBO, callbacks
+
+        settings = self.settings
+        keras.utils.set_random_seed(settings.seed)
+        data = self._load_data(settings.data)
+        print(data)
+        model = _build_model(settings, data)
+        model.compile(keras.optimizers.Adam(settings.learning_rate), loss=ELBO(beta=settings.beta))
+        model.build((None, *data.shape))
+        epochs = settings.epochs or math.ceil(STEPS / math.ceil(data.sizes["train"] / settings.batch_size))
+        write_text(
+            self.path / "run.json",
+            json.dumps(dataclasses.asdict(dataclasses.replace(settings, epochs=epochs)), indent=2) + "\n",
+        )
+        print(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
+        print(model.loss.describe(), flush=True)
+        model.fit(
+            data.train,
+            epochs=epochs,
+            validation_data=data.validation,
+            verbose=verbose,
+            callbacks=[
+                callbacks.BackupAndRestore(self.path / "checkpoint"),
+                callbacks.HistoryLogger(self.path / "history.csv"),
+            ],
+        )
+        model.save(self.path / "model.keras")
+        self._write_results(model, data, command)
+
+    def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> dict:
+        """Scores the model on the test split of its own data or of another source; see `_scores`."""
+        if source is None and self.settings is None:
+            raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
+        model = self._load_model()
+        data = self._load_data(source or self.settings.data, likelihood=type(model.likelihood))
+        print(data, flush=True)
+        return _scores(model, data, samples, seed)
+
+    def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
+        """Writes draws from the model: a `.png` of their means, or a `.npz` with `z` and `mean`."""
+        import numpy as np
+
+        from keras_vae import plotting
+
+        if output.suffix not in (".png", ".npz"):
+            raise ValueError(f"generate needs --output to end in .png or .npz. Received: {output}.")
+        if count < 1:
+            raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
+        model = self._load_model()
+        with whole(output) as temporary:
+            if output.suffix == ".png":
+                plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
+            else:
+                z = model.sample_prior(count, seed, temperature)
+                np.savez(temporary, z=z.numpy(), mean=model.decode(z).mean().numpy())
+
+    def export(self, path: Path) -> None:
+        """Writes the model as a SavedModel."""
+        if path.exists():  # said before the seconds that loading takes
+            raise FileExistsError(f"export needs a folder that does not exist yet. Received: {path}, which exists.")
+        self._load_model().export(path)
+
+    def _load_model(self):
+        from keras_vae import load_model
+
+        if not (self.path / "model.keras").is_file():
+            raise FileNotFoundError(
+                f"keras-vae needs a run that has finished training. Received: {self.path}, without model.keras; "
+                "`keras-vae train --resume` goes on with it."
+            )
+        return load_model(self.path / "model.keras")
+
+    def _load_data(self, source: str, likelihood: type | None = None):
+        from keras_vae import datasets
+
+        settings = self.settings or Settings()
+        if likelihood is None and settings.likelihood:
+            likelihood = _likelihoods()[settings.likelihood]
+        return datasets.load(source, batch_size=settings.batch_size, likelihood=likelihood, seed=settings.seed)
+
+    def _write_results(self, model, data, command: str) -> None:
+        if (self.path / "saved_model").exists():  # of the same run, before it was trained on
+            shutil.rmtree(self.path / "saved_model")
+        model.export(self.path / "saved_model" / "1")
+        history = _read_history(self.path / "history.csv")
+        metrics = _scores(model, data) | {
+            "epochs": len(history["epoch"]),
+            "seconds": round(sum(history.pop("seconds")), 1),
+            "seed": self.settings.seed,
+            "command": command,
+            "versions": _versions(),
+        }
+        write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        self._write_figures(model, data, history)
+        print(
+            f"Test set: ELBO {metrics['elbo']:.2f}, log p(x) {metrics['log_likelihood']:.2f} +- "
+            f"{metrics['log_likelihood_standard_error']:.2f} nats ({metrics['log_likelihood_samples']} samples), "
+            f"independent values {metrics['baseline_log_likelihood']:.2f}"
+        )
+        print(f"Wrote {self.path}: " + ", ".join(sorted(p.name for p in self.path.iterdir())))
+
+    def _write_figures(self, model, data, history: dict) -> None:
+        import numpy as np
+
+        from keras_vae import plotting
+
+        test = np.concatenate([batch.numpy() for batch in data.test.take(math.ceil(1000 / self.settings.batch_size))])
+        figures = {
+            "reconstructions": plotting.reconstructions(model, test),
+            "samples": plotting.samples(model),
+            "latent": plotting.latent_plane(model, test),
+            "curves": plotting.curves(history),
+        }
+        for name, figure in figures.items():
+            with whole(self.path / f"{name}.png") as temporary:
+                figure.savefig(temporary)
+
+
+def _likelihoods() -> dict:
+    from keras_vae import Bernoulli, LearnedScaleNormal, Normal
+
+    return {"bernoulli": Bernoulli, "normal": Normal, "learned-scale-normal": LearnedScaleNormal}
+
+
+def _build_model(settings: Settings, data):
+    import keras_vae as kv
+
+    if settings.network == "convolutional":
+        encoder = kv.convolutional_encoder(data.shape)
+        decoder = kv.convolutional_decoder(settings.latent_size, data.shape)
+    else:
+        encoder = kv.dense_encoder(data.shape)
+        decoder = kv.dense_decoder(settings.latent_size)
+    return kv.VAE(
+        posterior=kv.Normal(settings.latent_size, encoder),
+        likelihood=data.likelihood(data.shape, decoder),
+        prior=kv.StandardNormal(settings.latent_size),
+        seed=settings.seed,
+    )
+
+
+def _scores(model, data, samples: int = 500, seed: int = 0) -> dict:
+    """Test scores in nats per example: ELBO, log p(x) with its standard error, bits per dimension, and the baseline."""
+    from keras_vae import evaluation
+
+    logs = model.evaluate(data.test, verbose=0, return_dict=True)
+    estimate = evaluation.log_likelihood(model, data.test, samples=samples, seed=seed, verbose=0)
+    baseline = evaluation.independent_values(data.train, data.test, data.likelihood)
+    scores = {
+        "data": data.name,
+        "test_examples": len(estimate.values),
+        "elbo": logs["log_likelihood"] - logs["kl"],
+        "log_likelihood": estimate.mean,
+        "log_likelihood_standard_error": estimate.standard_error,
+        "log_likelihood_samples": estimate.samples,
+        "baseline_log_likelihood": float(baseline.mean()),
+    }
+    if model.discrete:
+        scores["bits_per_dim"] = estimate.bits_per_dim
+        scores["baseline_bits_per_dim"] = -scores["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
+    return scores
+
+
+def _read_history(path: Path) -> dict[str, list[float]]:
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    columns = zip(*(map(float, row.split(",")) for row in rows), strict=True)
+    return dict(zip(header.split(","), map(list, columns), strict=True))
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+
+    return {
+        "keras_vae": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow_probability": tfp.__version__,
+    }
