@@ -3,10 +3,10 @@
 import math
 import os
 import re
+import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_vae.files import whole, write_text
@@ -105,7 +105,7 @@ class HistoryLogger(keras.callbacks.Callback):
     """Writes the figures of each epoch to a CSV file, whole at every moment; a resumed run continues the file.
 
     Args:
-        path: the file; its columns are epoch, counted from 1, and the logs.
+        path: the file; its columns are epoch, counted from 1, seconds, and the logs.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -114,13 +114,15 @@ class HistoryLogger(keras.callbacks.Callback):
         self.rows: list[str] = []
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.begin = time.perf_counter()
         if not self.rows and epoch and self.path.exists():
             self.rows = self.path.read_text(encoding="utf-8").splitlines()[: epoch + 1]  # a killed run may be ahead
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.rows:
-            self.rows = [",".join(["epoch", *logs])]
-        self.rows.append(",".join([str(epoch + 1), *(f"{float(value):.9g}" for value in logs.values())]))
+            self.rows = [",".join(["epoch", "seconds", *logs])]
+        figures = [time.perf_counter() - self.begin, *map(float, logs.values())]
+        self.rows.append(",".join([str(epoch + 1), *(f"{value:.9g}" for value in figures)]))
         write_text(self.path, "\n".join(self.rows) + "\n")
 
 

@@ -1,6 +1,6 @@
 """Model, data -> matplotlib figure: what a model reconstructs, generates and encodes, and how it learned.
 
-Figures are made without pyplot, so that nothing global changes and nothing stays open; `figure.savefig(path)` writes one.
+Figures are made without pyplot, so that nothing global changes and nothing stays open: `figure.savefig(path)`.
 """
 
 import math
@@ -22,6 +22,8 @@ MANIFOLD_SIZE = 16  # images per axis
 MAX_PANELS = 16  # columns of a vector that are drawn
 MAX_POINTS = 5000  # examples in a scatter of posterior means
 ROWS_AT_ONCE = 500  # examples encoded at once
+SMALLEST_TILE = 24  # smaller images are enlarged by whole factors, up to this size, in pixels
+FRAME = 0.5  # grey level between images
 BLUE, RED, GREY = "#1f5fa8", "#c8391f", "#555555"
 
 
@@ -48,10 +50,7 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
         names = _column_names(columns, x.shape[-1], caller)
         return _against(x, means, names, f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}")
     limits = _value_limits(x)
-    gap = _gap(x)
-    pairs = zip(_pixels(x, limits), _pixels(means, limits), strict=True)
-    tiles = np.stack([_mosaic(np.stack(pair), columns=1, gaps=(gap, gap)) for pair in pairs])
-    picture = _mosaic(tiles, columns=min(len(tiles), 8), gaps=(4 * gap, gap))
+    picture = _pairs(_pixels(x, limits), _pixels(means, limits), columns=min(len(x), 8))
     return _picture(picture, f"Reconstructions: originals above, means of p(x | z) below{_channel_note(x)}")
 
 
@@ -78,7 +77,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
     if images:
         means = np.asarray(model.generate(count, seed=seed, temperature=temperature))
         pixels = _pixels(means, _value_limits(means, tolerance=0.1) if x is None else _value_limits(x))
-        picture = _mosaic(pixels, columns=math.ceil(math.sqrt(count)), gaps=(_gap(means), _gap(means)))
+        picture = _mosaic(pixels, columns=math.ceil(math.sqrt(count)))
         return _picture(picture, f"Samples: means of p(x | z), z drawn from p(z){note}{_channel_note(means)}")
     z = model.sample_prior(count, seed=seed, temperature=temperature)
     draws = np.asarray(model.decode(z).sample(seed=fold(seed, 1)))
@@ -213,44 +212,59 @@ def _value_limits(images: np.ndarray, tolerance: float = 0.0) -> tuple[float, fl
 
 
 def _pixels(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """RGB in [0, 1], shape (count, height, width, 3), of images with any number of channels."""
+    """RGB in [0, 1], shape (count, h, w, 3), of images with any number of channels, small ones enlarged."""
     low, high = limits
     if images.shape[-1] != 3:
         images = np.repeat(images[..., :1], 3, axis=-1)  # [count, height, width, 3]
+    factor = max(1, SMALLEST_TILE // max(images.shape[1:3]))
+    images = images.repeat(factor, axis=1).repeat(factor, axis=2)  # [count, h, w, 3]
     return np.clip((images - low) / max(high - low, 1e-12), 0, 1)
 
 
-def _gap(images: np.ndarray) -> int:
-    return max(1, images.shape[2] // 32)
-
-
-def _mosaic(tiles: np.ndarray, columns: int, gaps: tuple[int, int]) -> np.ndarray:
-    """One picture (height, width, 3) of tiles (count, h, w, 3), row by row, with white (vertical, horizontal) gaps."""
-    height, width = tiles.shape[1] + gaps[0], tiles.shape[2] + gaps[1]
+def _mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
+    """One picture (height, width, 3) of tiles (count, h, w, 3), row by row, each in a frame of one pixel."""
+    height, width = tiles.shape[1] + 1, tiles.shape[2] + 1
     rows = math.ceil(len(tiles) / columns)
-    picture = np.ones([rows * height - gaps[0], columns * width - gaps[1], 3], np.float32)
+    picture = np.ones([rows * height + 1, columns * width + 1, 3], np.float32)
     for i, tile in enumerate(tiles):
         top, left = i // columns * height, i % columns * width
-        picture[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+        picture[top : top + height + 1, left : left + width + 1] = FRAME
+        picture[top + 1 : top + height, left + 1 : left + width] = tile
     return picture
 
 
-def _picture(picture: np.ndarray, title: str, margin: int = 16) -> "Figure":
-    """A figure of one picture (height, width, 3), each of its pixels a square of whole pixels of the figure."""
+def _pairs(above: np.ndarray, below: np.ndarray, columns: int) -> np.ndarray:
+    """One picture (height, width, 3) of rows of tiles (count, h, w, 3), each above its counterpart."""
+    picture = np.ones([0, columns * (above.shape[2] + 1) + 1, 3], np.float32)
+    for start in range(0, len(above), columns):
+        rows = np.concatenate([above[start : start + columns], below[start : start + columns]])
+        pair = _mosaic(rows, columns=len(rows) // 2)
+        gap = above.shape[1] // 4 if start else 0
+        sides = ((gap, 0), (0, picture.shape[1] - pair.shape[1]), (0, 0))
+        picture = np.concatenate([picture, np.pad(pair, sides, constant_values=1)])
+    return picture
+
+
+def _picture(picture: np.ndarray, title: str, margins: tuple[int, int] = (16, 16)) -> "Figure":
+    """A figure of one picture (height, width, 3), each of its pixels a square of whole pixels of the figure.
+
+    Args:
+        margins: pixels to the left and below, and to the right.
+    """
     from matplotlib.figure import Figure
 
-    scale = min(12, max(1, round(WIDTH / picture.shape[1])))
+    scale = min(8, max(1, round(WIDTH / picture.shape[1])))
     height, width = scale * picture.shape[0], scale * picture.shape[1]
-    total_width, top = max(width, 640) + 2 * margin, 50 + 24 * title.count("\n")
-    left = (total_width - width) // 2
-    total_height = margin + height + top
+    bottom, top = margins[0], 50 + 24 * title.count("\n")
+    spare = max(0, 640 - width)  # room for the title
+    total_width, total_height = width + sum(margins) + spare, height + bottom + top
     figure = Figure(figsize=(total_width / DPI, total_height / DPI), dpi=DPI)
-    rectangle = (left / total_width, margin / total_height, width / total_width, height / total_height)
-    axes = figure.add_axes(rectangle)
+    left = margins[0] + spare // 2
+    axes = figure.add_axes((left / total_width, bottom / total_height, width / total_width, height / total_height))
     axes.imshow(picture, interpolation="nearest", aspect="auto")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    figure.suptitle(title, fontsize=9, y=1 - 14 / total_height, va="top")
+    figure.suptitle(title, fontsize=9, x=(left + width / 2) / total_width, y=1 - 14 / total_height, va="top")
     return figure
 
 
@@ -260,15 +274,15 @@ def _manifold(model) -> "Figure":
     right, up = np.meshgrid(grid, grid[::-1])  # [row, column]; the first row is the highest z[1]
     z = np.stack([right, up], axis=-1).reshape(-1, *model.posterior.event_shape)
     means = np.asarray(model.decode(z).mean())
-    gap = _gap(means)
-    picture = _mosaic(_pixels(means, _value_limits(means, tolerance=0.1)), MANIFOLD_SIZE, gaps=(gap, gap))
+    pixels = _pixels(means, _value_limits(means, tolerance=0.1))  # [images, h, w, 3]
     title = f"Manifold: means of p(x | z), z on quantiles of the standard normal{_channel_note(means)}"
-    figure = _picture(picture, title, margin=76)
+    figure = _picture(_mosaic(pixels, MANIFOLD_SIZE), title, margins=(76, 16))
     axes = figure.axes[0]
-    height, width = means.shape[1] + gap, means.shape[2] + gap
+    height, width = pixels.shape[1] + 1, pixels.shape[2] + 1
     shown = np.arange(0, MANIFOLD_SIZE, 3)
-    axes.set_xticks(shown * width + (width - gap - 1) / 2, [f"{grid[i]:.1f}" for i in shown])
-    axes.set_yticks(shown * height + (height - gap - 1) / 2, [f"{grid[::-1][i]:.1f}" for i in shown])
+    names = [f"{grid[i]:.1f}".replace("-", "\N{MINUS SIGN}") for i in shown]
+    axes.set_xticks(shown * width + width / 2, names)
+    axes.set_yticks((MANIFOLD_SIZE - 1 - shown) * height + height / 2, names)
     axes.set_xlabel("z[0]", fontsize=8)
     axes.set_ylabel("z[1]", fontsize=8)
     axes.tick_params(labelsize=7, length=2)
@@ -293,7 +307,7 @@ def _panels(names: list[str], title: str, height: float) -> "Figure":
     figure = Figure(figsize=(max(1.65 * columns, 5.0), height * rows + 0.5), dpi=DPI, layout="constrained")
     for i, name in enumerate(names):
         axes = _tidy(figure.add_subplot(rows, columns, i + 1))
-        axes.set_title(name, fontsize=8)
+        axes.set_title(name if len(name) <= 20 else f"{name[:19]}…", fontsize=8)
         axes.locator_params(nbins=4)
     figure.suptitle(title, fontsize=9)
     return figure
@@ -339,7 +353,7 @@ def _bins(values: np.ndarray, discrete: bool) -> np.ndarray:
 
 
 def _principal_components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of shape (count, 2) on the first two principal components of (count, size), and shares of variance (2,)."""
+    """Scores (count, 2) of values (count, size) on their two first principal components, and variance shares (2,)."""
     centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions[:2]  # [2, size]
@@ -365,7 +379,9 @@ def _scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) -
         for handle in legend.legend_handles:
             handle.set(sizes=[36], alpha=1.0)
     else:
-        figure.colorbar(axes.scatter(*points.T, c=labels, cmap="viridis", **style), shrink=0.7).ax.tick_params(labelsize=7)
+        colorbar = figure.colorbar(axes.scatter(*points.T, c=labels, cmap="viridis", **style), shrink=0.7)
+        colorbar.solids.set(alpha=1)
+        colorbar.ax.tick_params(labelsize=7)
     axes.set_aspect("equal", "datalim")
     axes.set_xlabel(names[0], fontsize=8)
     axes.set_ylabel(names[1], fontsize=8)
@@ -400,6 +416,8 @@ def _draw_curves(axes: "Axes", history, name: str) -> None:
     if limits:
         axes.set_ylim(_padded(min(low for low, _ in limits), max(high for _, high in limits)))
     axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(epochs) > 1:
+        axes.set_xlim(epochs[0], epochs[-1] + 0.03 * (epochs[-1] - epochs[0]))
 
 
 def _numbers(values) -> np.ndarray:
@@ -408,14 +426,12 @@ def _numbers(values) -> np.ndarray:
 
 
 def _robust_limits(values: np.ndarray) -> tuple[float, float]:
-    """Limits of all values, or without the first tenth if that more than halves their range."""
+    """Limits of all finite values, or without the first tenth if that more than halves their range."""
     kept = values[math.ceil(len(values) / 10) if len(values) >= 5 else 0 :]
-    (low, high), (kept_low, kept_high) = ((np.nanmin(part), np.nanmax(part)) for part in (_finite(values), _finite(kept)))
-    return (kept_low, kept_high) if high - low > 2 * (kept_high - kept_low) else (low, high)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
+    everything, kept = (part[np.isfinite(part)] for part in (values, kept))
+    if len(kept) and np.ptp(everything) > 2 * np.ptp(kept) > 0:
+        return kept.min(), kept.max()
+    return everything.min(), everything.max()
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

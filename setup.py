@@ -1,0 +1,37 @@
+"""Installs keras_vae: `pip install .`, with the extras `test` and `dev`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "keras_vae/__init__.py").read_text(encoding="utf-8"))[1]
+TEST = ["pytest>=8"]
+
+setup(
+    name="keras_vae",
+    version=VERSION,
+    description="Variational autoencoders for Keras 3, with TensorFlow Probability: train, score, serve",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["keras_vae", "keras_vae.*"]),
+    package_data={"keras_vae": ["py.typed"]},
+    entry_points={"console_scripts": ["keras-vae = keras_vae.cli:main"]},
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<4",
+        "tensorflow-probability>=0.25,<0.26",
+        "tf-keras>=2.21,<2.22",  # imported by tensorflow-probability; its minor version is TensorFlow's
+        "setuptools",  # for distutils, imported by tensorflow-probability, which Python 3.12 no longer has
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources",  # imported by tensorflow-datasets when it prepares a dataset
+        "numpy>=2",
+        "scikit-learn>=1.5",
+        "matplotlib>=3.9",
+        "pillow>=10",
+    ],
+    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9"]},
+)
