@@ -68,3 +68,22 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
         return index_batches(size, batch_size, shuffle, seed, epoch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
 
     return epochs(build, cardinality=int(np.ceil(size / batch_size)))
+
+
+def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
+    """A stream shuffled within consecutive blocks of `block` examples, in an order drawn from (seed, epoch).
+
+    Each epoch cuts the stream at other places. `tf.data.Dataset.shuffle` would draw from the global seed as well, and a
+    resumed run that had not set it would see another order.
+    """
+    examples_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+    first = tf.random.stateless_uniform([], examples_seed, 1, block + 1, tf.int64)
+    blocks = examples.take(first).batch(block).concatenate(examples.skip(first).batch(block))
+
+    def shuffle(number, rows):
+        size = tf.shape(tf.nest.flatten(rows)[0], out_type=tf.int64)[0]
+        seed_of_block = tf.random.experimental.stateless_fold_in(examples_seed, number)
+        order = tf.random.experimental.stateless_shuffle(tf.range(size), seed=seed_of_block)
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), rows)
+
+    return blocks.enumerate().map(shuffle).unbatch()

@@ -1,0 +1,6 @@
+"""Name or file -> tf.data of batches."""
+
+from keras_vae.datasets.data import Data
+from keras_vae.datasets.load import load
+
+__all__ = ["Data", "load"]

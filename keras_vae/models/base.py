@@ -92,7 +92,10 @@ class LatentVariableModel(KerasContract):
                 loss = self.compute_loss(x, y_pred=trace, sample_weight=sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights, strict=True))
+        gradients = tape.gradient(scaled_loss, weights)
+        # Data of unknown length end with a step that has no data: without this its count would go up all the same.
+        with tf.control_dependencies([x]):
+            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         return self.get_metrics_result()
 
     def test_step(self, data) -> dict:

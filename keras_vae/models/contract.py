@@ -120,6 +120,7 @@ class KerasContract(Serializable, keras.Model):
     def evaluate(self, x=None, y=None, **kwargs):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
         self._require_compiled("evaluate")
+        y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
             x = self.checked(x, "evaluate")
         return super().evaluate(x, y, **kwargs)
@@ -216,6 +217,8 @@ class KerasContract(Serializable, keras.Model):
         if _is_array(validation_data) or not isinstance(validation_data, tuple | list):
             return self.checked(validation_data, "fit(validation_data=...)")
         x, *rest = validation_data
+        if len(rest) == 2 and rest[0] is None:
+            rest[0] = rest[1]  # Keras drops weights that come without targets
         return (self.checked(x, "fit(validation_data=...)"), *rest)
 
     def _split(self, arrays, fraction: float):
@@ -278,4 +281,5 @@ def _peek(x):
 
 
 def _chained(first, rest):
-    yield from itertools.chain([first], rest)
+    for batch in itertools.chain([first], rest):
+        yield batch if isinstance(batch, tuple) else (batch,)  # Keras takes only tuples from a generator

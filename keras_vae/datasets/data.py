@@ -1,0 +1,171 @@
+"""Examples -> train, validation and test pipelines of observations."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vae.batches import epochs
+from keras_vae.datasets.rows import Rows
+from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNormal
+from keras_vae.sampling import fold
+
+BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
+SAMPLE = 10_000  # rows looked at, where looking at all of them would mean reading all files
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples as they are stored, before they become observations.
+
+    Attributes:
+        name: what `load` was asked for.
+        splits: `train`, `validation` and `test`.
+        levels: the value of white, where the examples are grey levels or colours from 0; None where they are not.
+        columns: names of the columns of a table.
+    """
+
+    name: str
+    splits: dict[str, Rows]
+    levels: float | None = None
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pipelines of observations, float32 batches of shape (batch, *shape), and what to know about them.
+
+    Attributes:
+        name: what was loaded.
+        train: shuffled anew in each epoch; binary observations of grey levels are drawn anew, too.
+        validation, test: in a fixed order, with one fixed draw.
+        shape: of one observation.
+        value_range: smallest and largest value of an observation; of large data, of a sample.
+        likelihood: the distribution layer that fits.
+        sizes: number of examples by split.
+        observation: in words, what was done to the stored values.
+        columns: names of the columns of a table, or None.
+        offset, scale: observation = (stored value - offset) / scale; 0 and 1 for binary data.
+    """
+
+    name: str
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    shape: tuple[int, ...]
+    value_range: tuple[float, float]
+    likelihood: type[DistributionLayer]
+    sizes: dict[str, int]
+    observation: str
+    columns: tuple[str, ...] | None
+    offset: np.ndarray
+    scale: np.ndarray
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
+        shape = "x".join(map(str, self.shape)) + (" images" if len(self.shape) == 3 else " values")
+        low, high = self.value_range
+        return (
+            f"{self.name}: {shape}, {sizes}\n"
+            f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.likelihood.__name__}"
+        )
+
+
+@dataclass(frozen=True)
+class Observation:
+    """How stored values become observations."""
+
+    words: str
+    offset: np.ndarray | float = 0.0
+    scale: np.ndarray | float = 1.0
+    drawn: bool = False  # the scaled values are probabilities of binary draws
+
+    def __call__(self, stored: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Observations, float32, of stored values of shape (batch, *shape)."""
+        values = (tf.cast(stored, tf.float32) - self.offset) / self.scale
+        if self.drawn:
+            values = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed=seed) < values, tf.float32)
+        return tf.ensure_shape(values, stored.shape)
+
+
+def observe(
+    source: Source,
+    batch_size: int,
+    likelihood: type[DistributionLayer] | None,
+    seed: int,
+    like: Data | None = None,
+) -> Data:
+    """Chooses how values become observations, and builds the pipelines; the arguments are those of `load`."""
+    train = source.splits["train"]
+    sample = train.sample(SAMPLE)
+    binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
+    if likelihood is None:
+        likelihood = Bernoulli if binary or _is_grey(source, train.shape) else LearnedScaleNormal
+    if issubclass(likelihood, Bernoulli):
+        observation = _binary(source, binary, sample)
+    else:
+        observation = _continuous(source, binary, sample, like)
+    scaled = (sample.astype(np.float32) - observation.offset) / observation.scale
+    return Data(
+        name=source.name,
+        train=_training(train, observation, batch_size, seed),
+        validation=_evaluation(source.splits["validation"], observation, batch_size, fold(seed, 1)),
+        test=_evaluation(source.splits["test"], observation, batch_size, fold(seed, 2)),
+        shape=tuple(train.shape),
+        value_range=(0.0, 1.0) if observation.drawn else (float(scaled.min()), float(scaled.max())),
+        likelihood=likelihood,
+        sizes={name: len(rows) for name, rows in source.splits.items()},
+        observation=observation.words,
+        columns=source.columns,
+        offset=np.asarray(observation.offset, np.float32),
+        scale=np.asarray(observation.scale, np.float32),
+    )
+
+
+def _is_grey(source: Source, shape: tuple) -> bool:
+    return source.levels is not None and len(shape) == 3 and shape[-1] == 1
+
+
+def _binary(source: Source, binary: bool, sample: np.ndarray) -> Observation:
+    if binary:
+        return Observation("binary, as stored")
+    if source.levels is None:
+        raise ValueError(
+            "datasets.load needs grey levels or binary values for a Bernoulli likelihood. "
+            f"Received: {source.name} with values from {sample.min():g} to {sample.max():g}."
+        )
+    words = "binary, drawn from the grey levels anew in each training batch, and once for validation and test"
+    return Observation(words, scale=source.levels, drawn=True)
+
+
+def _continuous(source: Source, binary: bool, sample: np.ndarray, like: Data | None) -> Observation:
+    if source.levels is not None and source.columns is None:
+        return Observation(f"continuous, stored values divided by {source.levels:g}", scale=source.levels)
+    if binary or sample.ndim > 2:
+        return Observation("continuous, as stored")
+    if like is not None:
+        return Observation(f"continuous, columns standardised as those of {like.name}", like.offset, like.scale)
+    offset, deviation = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64)
+    scale = np.where(deviation > 0, deviation, 1.0)  # a constant column becomes 0
+    words = "continuous, columns standardised by mean and standard deviation of the training data"
+    return Observation(words, offset.astype(np.float32), scale.astype(np.float32))
+
+
+def _training(rows: Rows, observation: Observation, batch_size: int, seed: int) -> tf.data.Dataset:
+    def build(epoch):
+        def observe_batch(number, stored):
+            return observation(stored, fold(seed, 0, epoch, number))
+
+        return rows.batches(batch_size, seed, epoch).enumerate().map(observe_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+    return epochs(build, cardinality=-(-len(rows) // batch_size))
+
+
+def _evaluation(rows: Rows, observation: Observation, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
+    def observe_block(number, stored):
+        return observation(stored, fold(seed, number))
+
+    blocks = rows.batches(BLOCK, 0, None).enumerate().map(observe_block, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = blocks.rebatch(batch_size).apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
+    return batches.prefetch(tf.data.AUTOTUNE)
+

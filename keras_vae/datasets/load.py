@@ -1,0 +1,76 @@
+"""Where a name or path leads."""
+
+import os
+from pathlib import Path
+
+from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_source
+from keras_vae.datasets.data import Data, Source, observe
+from keras_vae.datasets.images import folder_source
+from keras_vae.datasets.table import csv_source
+from keras_vae.datasets.tfds import tfds_source
+from keras_vae.distributions import DistributionLayer
+
+FILES = {".npz": npz_source, ".npy": memory_mapped_source, ".csv": csv_source}
+
+
+def load(
+    source: str | os.PathLike = "digits",
+    batch_size: int = 128,
+    likelihood: type[DistributionLayer] | None = None,
+    seed: int = 0,
+    like: Data | None = None,
+) -> Data:
+    """Train, validation and test pipelines of a named data set or of your own files.
+
+    - "digits": 1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn.
+    - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
+      where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
+    - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), `.csv` (numeric columns),
+      or a folder of images of one size (read when a batch needs them).
+
+    Data without splits of their own are split 80, 10 and 10 % at random from the seed.
+
+    Args:
+        source: name or path.
+        batch_size: examples in a batch; the last one may be smaller.
+        likelihood: the distribution layer of the observations. `Bernoulli` makes binary observations of grey levels:
+            drawn anew in each training batch, and once for validation and test. Any other keeps them continuous, in
+            [0, 1], and standardises columns. None is `Bernoulli` for binary data and grey images, else
+            `LearnedScaleNormal`.
+        seed: integer: of the splits, the order and the draws.
+        like: data whose standardisation of columns is to be used, that of the training of a model for instance.
+
+    Returns:
+        A `Data`; `print` it to read what was chosen.
+
+    Raises:
+        ValueError: for files that do not hold what is described above, with what and where.
+        FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
+    if likelihood is not None and not (isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)):
+        raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
+    return observe(_find(source, seed), batch_size, likelihood, seed, like)
+
+
+def _find(source: str | os.PathLike, seed: int) -> Source:
+    path = Path(source)
+    if source == "digits":
+        return _digits(seed)
+    if path.is_dir():
+        return folder_source(path, seed)
+    if path.suffix in FILES or len(path.parts) > 1 or isinstance(source, os.PathLike):
+        if not path.is_file():
+            raise FileNotFoundError(f"datasets.load needs a file or folder that exists. Received: {path}.")
+        if path.suffix not in FILES:
+            raise ValueError(f"datasets.load needs a file that ends in {', '.join(FILES)}. Received: {path}.")
+        return FILES[path.suffix](path, seed)
+    return tfds_source(source)
+
+
+def _digits(seed: int) -> Source:
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images.astype("uint8")[..., None]  # [1797, 8, 8, 1], grey levels 0 to 16
+    return array_source("digits", images, seed, levels=16.0)

@@ -1,0 +1,85 @@
+"""Image sets of TensorFlow Datasets."""
+
+import math
+import os
+import socket
+
+import numpy as np
+import tensorflow as tf
+
+from keras_vae.datasets.data import Source
+from keras_vae.datasets.rows import ArrayRows, Rows, StreamRows
+
+IN_MEMORY = 2**30  # bytes of a split that is held in memory
+MIRROR = ("storage.googleapis.com", 443)  # where TFDS looks first
+
+
+def tfds_source(name: str) -> Source:
+    """An image set by its TFDS name, "mnist" or "mnist:3.0.1"; without a validation split, the end of train is it.
+
+    Raises:
+        ValueError: for an unknown name, and for a set without images of one size.
+        FileNotFoundError: for a set that is neither prepared nor can be downloaded.
+    """
+    builder = _prepared_builder(name)
+    feature = dict(builder.info.features).get("image")
+    if feature is None or None in (feature.shape or [None]):
+        raise ValueError(
+            "datasets.load needs a TFDS set with a feature `image` of one fixed size. "
+            f"Received: {name} with {builder.info.features!r}."
+        )
+    splits = {split: _rows(builder, instruction, feature) for split, instruction in _instructions(builder, name).items()}
+    sample = splits["train"].sample(1000)
+    if sample.dtype != np.uint8 and not (sample.min() >= 0 and sample.max() <= 1):
+        raise ValueError(f"datasets.load needs images of bytes or of values in [0, 1]. Received: {name}, {sample.dtype}.")
+    return Source(name, splits, levels=255.0 if sample.max() > 1 else 1.0)
+
+
+def _prepared_builder(name: str):
+    import tensorflow_datasets as tfds
+
+    directory = os.environ.get("TFDS_DATA_DIR")
+    try:
+        builder = tfds.builder(name, data_dir=directory)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(
+            "datasets.load needs digits, the name of a TFDS image set such as mnist, or a path to .npz, .npy, .csv or a "
+            f"folder of images. Received: {name!r}."
+        ) from error
+    if not builder.is_prepared():
+        _require_network(name, builder.data_dir)
+        builder.download_and_prepare()
+    return builder
+
+
+def _require_network(name: str, directory) -> None:
+    """Fails within seconds where TFDS itself would try for minutes."""
+    try:
+        socket.create_connection(MIRROR, timeout=10).close()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"datasets.load needs {name!r} in {directory}, or a network to download it. Received: no such folder, and no "
+            f"connection to {MIRROR[0]} ({error}). Set TFDS_DATA_DIR to a TFDS data directory that holds it."
+        ) from error
+
+
+def _instructions(builder, name: str) -> dict[str, str]:
+    """Parts of the stored splits, in TFDS's notation."""
+    stored = builder.info.splits
+    missing = {"train", "test"} - set(stored)
+    if missing:
+        raise ValueError(f"datasets.load needs splits train and test. Received: {name} with {', '.join(stored)}.")
+    if "validation" in stored:
+        return {split: split for split in ("train", "validation", "test")}
+    size = stored["train"].num_examples
+    held_out = 10_000 if size >= 50_000 else size // 10
+    return {"train": f"train[:{size - held_out}]", "validation": f"train[{size - held_out}:]", "test": "test"}
+
+
+def _rows(builder, instruction: str, feature) -> Rows:
+    size = builder.info.splits[instruction].num_examples
+    dataset = builder.as_dataset(split=instruction, shuffle_files=False).map(lambda example: example["image"])
+    if size * math.prod(feature.shape) * feature.dtype().nbytes > IN_MEMORY:
+        return StreamRows(dataset, size, feature.shape)
+    parts = [batch.numpy() for batch in dataset.batch(1000).prefetch(tf.data.AUTOTUNE)]
+    return ArrayRows(np.concatenate(parts))
