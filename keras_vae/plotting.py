@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_vae.sampling import fold
 
-if TYPE_CHECKING:  # matplotlib takes half a second to import, and is needed by no other module
+if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

@@ -18,15 +18,15 @@ class ArrayRows:
     def __init__(self, array: np.ndarray):
         self.array = array
         self.shape = array.shape[1:]
+        self.tensor = tf.convert_to_tensor(array)  # here: made in a dataset's function it would be copied into its graph
 
     def __len__(self) -> int:
         return len(self.array)
 
     def batches(self, batch_size: int, seed: int, epoch: tf.Tensor | None) -> tf.data.Dataset:
         """Raw batches, in an order drawn from (seed, epoch), or in the order of the array where epoch is None."""
-        tensor = tf.convert_to_tensor(self.array)
         index = index_batches(len(self), batch_size, epoch is not None, seed, epoch)
-        return index.map(lambda rows: tf.gather(tensor, rows), num_parallel_calls=tf.data.AUTOTUNE)
+        return index.map(lambda rows: tf.gather(self.tensor, rows), num_parallel_calls=tf.data.AUTOTUNE)
 
     def sample(self, count: int) -> np.ndarray:
         """All examples: they are at hand."""

@@ -79,7 +79,7 @@ def _instructions(builder, name: str) -> dict[str, str]:
 def _rows(builder, instruction: str, feature) -> Rows:
     size = builder.info.splits[instruction].num_examples
     dataset = builder.as_dataset(split=instruction, shuffle_files=False).map(lambda example: example["image"])
-    if size * math.prod(feature.shape) * feature.dtype().nbytes > IN_MEMORY:
+    if size * math.prod(feature.shape) * np.dtype(feature.np_dtype).itemsize > IN_MEMORY:
         return StreamRows(dataset, size, feature.shape)
     parts = [batch.numpy() for batch in dataset.batch(1000).prefetch(tf.data.AUTOTUNE)]
     return ArrayRows(np.concatenate(parts))

@@ -93,6 +93,7 @@ class LatentVariableModel(KerasContract):
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
         gradients = tape.gradient(scaled_loss, weights)
+        self.optimizer.build(weights)  # outside of the block below, whose variables XLA could not create
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
         with tf.control_dependencies([x]):
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
