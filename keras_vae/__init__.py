@@ -50,8 +50,8 @@ def _is_command() -> bool:
     return "-m" in start and start[start.index("-m") + 1 :][:1] == [__name__]
 
 
-# The command line answers --help without TensorFlow, and imports what it needs later. Everyone else gets everything now:
-# a class must be imported to be known to `keras.saving.load_model`.
+# The command line answers --help without TensorFlow, and imports what it needs later. Everyone else gets everything
+# now: a class must be imported to be known to `keras.saving.load_model`.
 if not _is_command():
     for _name in __all__:
         __getattr__(_name)

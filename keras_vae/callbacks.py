@@ -1,5 +1,6 @@
 """What happens between the batches and epochs of `fit`."""
 
+import csv
 import math
 import os
 import re
@@ -9,7 +10,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_vae.files import whole, write_text
+from keras_vae.files import whole
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
@@ -63,8 +64,8 @@ class FollowEpoch(keras.callbacks.Callback):
 class BackupAndRestore(keras.callbacks.Callback):
     """Keeps the latest epoch's weights and optimizer on disk; `fit` with the same folder goes on from there.
 
-    Unlike Keras's callback of this name, a process killed at any moment leaves one consistent state: the epoch is part of
-    the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
+    Unlike Keras's callback of this name, a process killed at any moment leaves one consistent state: the epoch is part
+    of the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
     `keras_vae.datasets` or arrays in memory the resumed run equals an uninterrupted one, bit for bit on one machine.
 
     Args:
@@ -111,19 +112,22 @@ class HistoryLogger(keras.callbacks.Callback):
     def __init__(self, path: str | os.PathLike):
         super().__init__()
         self.path = Path(path)
-        self.rows: list[str] = []
+        self.rows: list[dict] = []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begin = time.perf_counter()
         if not self.rows and epoch and self.path.exists():
-            self.rows = self.path.read_text(encoding="utf-8").splitlines()[: epoch + 1]  # a killed run may be ahead
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self.rows = list(csv.DictReader(file))[:epoch]  # a killed run may be ahead of its backup
 
     def on_epoch_end(self, epoch, logs=None):
-        if not self.rows:
-            self.rows = [",".join(["epoch", "seconds", *logs])]
-        figures = [time.perf_counter() - self.begin, *map(float, logs.values())]
-        self.rows.append(",".join([str(epoch + 1), *(f"{value:.9g}" for value in figures)]))
-        write_text(self.path, "\n".join(self.rows) + "\n")
+        figures = {"seconds": time.perf_counter() - self.begin} | logs
+        self.rows.append({"epoch": epoch + 1} | {name: f"{float(value):.9g}" for name, value in figures.items()})
+        with whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            # An epoch without validation has fewer figures than others.
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 class SaveFigure(keras.callbacks.Callback):

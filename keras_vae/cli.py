@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 DATA_HELP = (
-    "digits (scikit-learn's handwritten digits, embedded; the default), the name of a TensorFlow Datasets image set such "
-    "as mnist, or a path: .npz, .npy, .csv, or a folder of images"
+    "digits (scikit-learn's handwritten digits, embedded; the default), the name of a TensorFlow Datasets image set "
+    "such as mnist, or a path: .npz, .npy, .csv, or a folder of images"
 )
 
 
@@ -54,8 +54,10 @@ def _add_train(commands) -> None:
     parser = commands.add_parser("train", help="train a model and write everything about it to a folder")
     parser.add_argument("data", nargs="?", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--output", required=True, type=Path, metavar="RUN", help="the folder of the run")
-    parser.add_argument("--epochs", type=int, help="passes over the training data (default: about 4,500 steps)")
-    parser.add_argument("--batch-size", type=int, help="examples per step (default: 64)")
+    parser.add_argument(
+        "--epochs", type=int, help="passes over the training data (default: about 3,000 steps, at least 20)"
+    )
+    parser.add_argument("--batch-size", type=int, help="examples per step (default: 32)")
     parser.add_argument("--latent-size", type=int, help="number of latent variables (default: 16)")
     parser.add_argument(
         "--network", choices=["dense", "convolutional"], help="encoder and decoder (default: dense, 200-200)"
@@ -66,7 +68,7 @@ def _add_train(commands) -> None:
         help="p(x | z): bernoulli draws binary observations from grey levels (default: what fits the data)",
     )
     parser.add_argument("--beta", type=float, help="weight of the KL (default: 1)")
-    parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.001)")
+    parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.002)")
     parser.add_argument("--seed", type=int, help="of weights, data and noise (default: 0)")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the interrupted run in RUN")

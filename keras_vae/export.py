@@ -30,8 +30,8 @@ def write_saved_model(
     path = Path(path)
     if path.exists():
         raise FileExistsError(
-            f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a served "
-            f"model. Received: {path}, which exists."
+            f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a "
+            f"served model. Received: {path}, which exists."
         )
     archive = keras.export.ExportArchive()
     archive.track(model)

@@ -90,8 +90,8 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     """Draws the latent space: as a manifold of images where it has two dimensions, else by the data encoded in it.
 
     The manifold shows the means of p(x | z), z on a grid of quantiles of the standard normal. Otherwise the figure is a
-    scatter of the means of q(z | x): of both dimensions where there are two, else along the first two principal
-    components of the means, with their shares of the variance.
+    scatter of the means of q(z | x): against their standard deviations where there is one dimension, of both where
+    there are two, else along the first two principal components of the means, with their shares of the variance.
 
     Args:
         model: a built model.
@@ -100,13 +100,10 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
         seed: integer, of the choice of examples.
 
     Raises:
-        ValueError: for a latent space of one dimension, an x that is misshapen or has fewer than two examples, or
-            labels that do not fit.
+        ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
     """
     caller = "plotting.latent_plane"
     size = math.prod(model.posterior.event_shape)
-    if size < 2:
-        raise ValueError(f"{caller} needs latent variables of two or more dimensions. Received: {size}.")
     x = _examples(model, x, caller, at_least=2)
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.shape != x.shape[:1]:
@@ -116,9 +113,12 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     if len(x) > MAX_POINTS:
         chosen = np.random.default_rng(seed).choice(len(x), MAX_POINTS, replace=False)
         x, labels = x[chosen], None if labels is None else labels[chosen]
-    starts = range(0, len(x), ROWS_AT_ONCE)
-    means = np.concatenate([np.asarray(model.encode(x[start : start + ROWS_AT_ONCE]).mean()) for start in starts])
-    means = means.reshape(len(x), size)
+    posteriors = [model.encode(x[start : start + ROWS_AT_ONCE]) for start in range(0, len(x), ROWS_AT_ONCE)]
+    means = np.concatenate([np.asarray(posterior.mean()) for posterior in posteriors]).reshape(len(x), size)
+    if size == 1:
+        stddevs = np.concatenate([np.asarray(posterior.stddev()) for posterior in posteriors]).reshape(len(x), 1)
+        points = np.concatenate([means, stddevs], axis=1)
+        return _scatter(points, labels, ("mean", "standard deviation"), "Latent space: q(z | x)")
     if size == 2:
         return _scatter(means, labels, ("z[0]", "z[1]"), "Latent space: means of q(z | x)")
     scores, shares = _principal_components(means)

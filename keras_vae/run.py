@@ -1,5 +1,6 @@
 """A run: one folder that holds a model, how it was trained, its scores and its figures."""
 
+import csv
 import dataclasses
 import json
 import math
@@ -11,7 +12,8 @@ from pathlib import Path
 from keras_vae import __version__
 from keras_vae.files import whole, write_text
 
-STEPS = 4500  # of training, where the number of epochs is not given
+STEPS_AT_ONCE = 9  # between updates of the progress bar
+STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,12 @@ class Settings:
 
     data: str = "digits"
     epochs: int | None = None
-    batch_size: int = 64
+    batch_size: int = 32
     latent_size: int = 16
     network: str = "dense"
     likelihood: str | None = None
     beta: float = 1.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     seed: int = 0
 
     def __post_init__(self):
@@ -71,8 +73,8 @@ class Run:
                 )
             if not overwrite:
                 raise FileExistsError(
-                    f"train needs --output to be a new folder, or --resume or --overwrite. Received: {path}, which holds "
-                    "another run."
+                    f"train needs --output to be a new folder, or --resume or --overwrite. Received: {path}, which "
+                    "holds another run."
                 )
             shutil.rmtree(path)
         write_text(path / "run.json", json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
@@ -107,7 +109,9 @@ class Run:
             return cls(path, Settings(**json.loads((path / "run.json").read_text(encoding="utf-8"))))
         if (path / "model.keras").is_file():
             return cls(path, None)
-        raise FileNotFoundError(f"keras-vae needs the folder of a run. Received: {path}, without run.json or model.keras.")
+        raise FileNotFoundError(
+            f"keras-vae needs the folder of a run. Received: {path}, without run.json or model.keras."
+        )
 
     def train(self, command: str, verbose: int | str = "auto") -> None:
         """Trains, or trains on from the checkpoint, then writes the model, its scores and its figures."""
@@ -120,9 +124,13 @@ class Run:
         data = self._load_data(settings.data)
         print(data)
         model = _build_model(settings, data)
-        model.compile(keras.optimizers.Adam(settings.learning_rate), loss=ELBO(beta=settings.beta))
+        model.compile(
+            keras.optimizers.Adam(settings.learning_rate),
+            loss=ELBO(beta=settings.beta),
+            steps_per_execution=min(STEPS_AT_ONCE, len(data.train)),
+        )
         model.build((None, *data.shape))
-        epochs = settings.epochs or math.ceil(STEPS / math.ceil(data.sizes["train"] / settings.batch_size))
+        epochs = settings.epochs or max(EPOCHS, math.ceil(STEPS / len(data.train)))
         write_text(
             self.path / "run.json",
             json.dumps(dataclasses.asdict(dataclasses.replace(settings, epochs=epochs)), indent=2) + "\n",
@@ -147,7 +155,7 @@ class Run:
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
-        data = self._load_data(source or self.settings.data, likelihood=type(model.likelihood))
+        data = self._load_data(source or self.settings.data, likelihood=type(model.likelihood), like=source is not None)
         print(data, flush=True)
         return _scores(model, data, samples, seed)
 
@@ -185,13 +193,16 @@ class Run:
             )
         return load_model(self.path / "model.keras")
 
-    def _load_data(self, source: str, likelihood: type | None = None):
+    def _load_data(self, source: str, likelihood: type | None = None, like: bool = False):
         from keras_vae import datasets
 
         settings = self.settings or Settings()
         if likelihood is None and settings.likelihood:
             likelihood = _likelihoods()[settings.likelihood]
-        return datasets.load(source, batch_size=settings.batch_size, likelihood=likelihood, seed=settings.seed)
+        options = {"batch_size": settings.batch_size, "likelihood": likelihood, "seed": settings.seed}
+        if like and str(source).endswith(".csv") and self.settings:  # columns are standardised as in training
+            options["like"] = datasets.load(self.settings.data, **options)
+        return datasets.load(source, **options)
 
     def _write_results(self, model, data, command: str) -> None:
         if (self.path / "saved_model").exists():  # of the same run, before it was trained on
@@ -277,9 +288,9 @@ def _scores(model, data, samples: int = 500, seed: int = 0) -> dict:
 
 
 def _read_history(path: Path) -> dict[str, list[float]]:
-    header, *rows = path.read_text(encoding="utf-8").splitlines()
-    columns = zip(*(map(float, row.split(",")) for row in rows), strict=True)
-    return dict(zip(header.split(","), map(list, columns), strict=True))
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def _versions() -> dict[str, str]:

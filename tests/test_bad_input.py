@@ -31,7 +31,10 @@ def with_value(value):
     [
         (X * 255, "Bernoulli(event_shape=(8, 8, 1)) needs data in [0, 1]. Received: values from 0.0 to 255.0. Divide"),
         (X - 0.5, "needs data in [0, 1]. Received: values from -0.5 to 0.5."),
-        (with_value(np.nan), "needs finite data. Received: 1 that are NaN or infinite, the first at index (3, 2, 1, 0)."),
+        (
+            with_value(np.nan),
+            "needs finite data. Received: 1 that are NaN or infinite, the first at index (3, 2, 1, 0).",
+        ),
         (with_value(np.inf), "needs finite data. Received: 1 that are NaN or infinite"),
         (X[..., 0], "VAE needs data of shape (batch, 8, 8, 1). Received: (12, 8, 8)."),
         (X[:, :7], "VAE needs data of shape (batch, 8, 8, 1). Received: (12, 7, 8, 1)."),
@@ -69,12 +72,14 @@ def test_fit_before_compile():
 @pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), kv.ELBO])
 def test_a_keras_loss_instead_of_an_objective(loss):
     model = CASES["Bernoulli"].model()
-    with pytest.raises(TypeError, match=re.escape("VAE.compile needs loss to be an objective of keras_vae, such as ELBO()")):
+    with pytest.raises(
+        TypeError, match=re.escape("VAE.compile needs loss to be an objective of keras_vae, such as ELBO()")
+    ):
         model.compile("adam", loss=loss)
 
 
 def test_keras_metrics_are_refused(vae):
-    with pytest.raises(TypeError, match="VAE.compile has no metrics"):
+    with pytest.raises(TypeError, match=r"VAE\.compile has no metrics"):
         vae.compile("adam", metrics=["mse"])
 
 
@@ -166,7 +171,7 @@ def test_files_that_are_not_ours(tmp_path):
         kv.load_model(other)
     text = tmp_path / "text.keras"
     text.write_text("no model")
-    with pytest.raises(ValueError, match="not in the .keras format"):
+    with pytest.raises(ValueError, match=r"not in the \.keras format"):
         kv.load_model(text)
     empty = tmp_path / "empty.keras"
     with zipfile.ZipFile(empty, "w") as archive:

@@ -104,9 +104,7 @@ def test_gradients_reach_every_weight(case):
     with tf.GradientTape() as tape, sampling(model.loss.samples, fold(1)):
         loss = tf.reduce_mean(model.loss(model(x)))
     assert model.trainable_weights
-    for weight, gradient in zip(
-        model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True
-    ):
+    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):
         assert gradient is not None, weight.path
         assert np.isfinite(gradient).all(), weight.path
         assert np.abs(gradient).max() > 0, weight.path
@@ -143,19 +141,18 @@ def test_saved_model_gives_the_same_values_without_this_package(processes, name)
 
 def test_xla(case):
     x, model = case.data(), case.compiled(jit_compile=True)
-    first, second, third = model.fit(x, epochs=3, batch_size=len(x), verbose=0).history["loss"]
-    assert np.isfinite([first, second, third]).all()
-    assert third < first  # three steps at a high rate on one batch
-    assert np.isfinite(model.evaluate(x, verbose=0)).all()
+    losses = model.fit(x, epochs=10, batch_size=len(x), verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]  # ten steps at a high rate on one batch
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(case, policy):
     keras.config.set_dtype_policy(policy)
-    x, model = case.data(), case.compiled()
+    x, model = case.data(), case.compiled(run_eagerly=True)
     scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scales_loss == (policy == "mixed_float16")
-    losses = model.fit(x, epochs=3, batch_size=len(x), verbose=0).history["loss"]
+    losses = model.fit(x, epochs=10, batch_size=len(x), verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
     trace = model(x)

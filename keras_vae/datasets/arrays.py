@@ -28,7 +28,9 @@ def npz_source(path: Path, seed: int) -> Source:
             "datasets.load needs an .npz file with one array, or with arrays train and test and perhaps validation. "
             f"Received: {path} with {', '.join(sorted(arrays)) or 'none'}."
         )
-    splits = {name: _as_rows(arrays[name], f"{path}: {name}") for name in ("train", "validation", "test") if name in arrays}
+    splits = {
+        name: _as_rows(arrays[name], f"{path}: {name}") for name in ("train", "validation", "test") if name in arrays
+    }
     for name, array in splits.items():
         if array.shape[1:] != splits["train"].shape[1:]:
             raise ValueError(
@@ -70,8 +72,8 @@ def _as_rows(array: np.ndarray, name: str, check: bool = True) -> np.ndarray:
         raise ValueError(f"datasets.load needs numbers. Received: {name} of dtype {array.dtype}.")
     if array.ndim not in (2, 3, 4) or array.size == 0:
         raise ValueError(
-            "datasets.load needs arrays of shape (examples, size), (examples, height, width) or (examples, height, width, "
-            f"channels), and at least one example. Received: {name} of shape {array.shape}."
+            "datasets.load needs arrays of shape (examples, size), (examples, height, width) or (examples, height, "
+            f"width, channels), and at least one example. Received: {name} of shape {array.shape}."
         )
     if check:
         _check_numbers(array, name)

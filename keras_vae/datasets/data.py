@@ -168,4 +168,3 @@ def _evaluation(rows: Rows, observation: Observation, batch_size: int, seed: tf.
     blocks = rows.batches(BLOCK, 0, None).enumerate().map(observe_block, num_parallel_calls=tf.data.AUTOTUNE)
     batches = blocks.rebatch(batch_size).apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
     return batches.prefetch(tf.data.AUTOTUNE)
-

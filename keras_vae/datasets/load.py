@@ -25,8 +25,8 @@ def load(
     - "digits": 1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn.
     - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
-    - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), `.csv` (numeric columns),
-      or a folder of images of one size (read when a batch needs them).
+    - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), `.csv` (numeric
+      columns), or a folder of images of one size (read when a batch needs them).
 
     Data without splits of their own are split 80, 10 and 10 % at random from the seed.
 

@@ -18,7 +18,9 @@ class ArrayRows:
     def __init__(self, array: np.ndarray):
         self.array = array
         self.shape = array.shape[1:]
-        self.tensor = tf.convert_to_tensor(array)  # here: made in a dataset's function it would be copied into its graph
+        self.tensor = tf.convert_to_tensor(
+            array
+        )  # here: made in a dataset's function it would be copied into its graph
 
     def __len__(self) -> int:
         return len(self.array)

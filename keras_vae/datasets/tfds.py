@@ -28,10 +28,14 @@ def tfds_source(name: str) -> Source:
             "datasets.load needs a TFDS set with a feature `image` of one fixed size. "
             f"Received: {name} with {builder.info.features!r}."
         )
-    splits = {split: _rows(builder, instruction, feature) for split, instruction in _instructions(builder, name).items()}
+    splits = {
+        split: _rows(builder, instruction, feature) for split, instruction in _instructions(builder, name).items()
+    }
     sample = splits["train"].sample(1000)
     if sample.dtype != np.uint8 and not (sample.min() >= 0 and sample.max() <= 1):
-        raise ValueError(f"datasets.load needs images of bytes or of values in [0, 1]. Received: {name}, {sample.dtype}.")
+        raise ValueError(
+            f"datasets.load needs images of bytes or of values in [0, 1]. Received: {name}, {sample.dtype}."
+        )
     return Source(name, splits, levels=255.0 if sample.max() > 1 else 1.0)
 
 
@@ -43,8 +47,8 @@ def _prepared_builder(name: str):
         builder = tfds.builder(name, data_dir=directory)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
-            "datasets.load needs digits, the name of a TFDS image set such as mnist, or a path to .npz, .npy, .csv or a "
-            f"folder of images. Received: {name!r}."
+            "datasets.load needs digits, the name of a TFDS image set such as mnist, or a path to .npz, .npy, .csv or "
+            f"a folder of images. Received: {name!r}."
         ) from error
     if not builder.is_prepared():
         _require_network(name, builder.data_dir)
@@ -58,8 +62,8 @@ def _require_network(name: str, directory) -> None:
         socket.create_connection(MIRROR, timeout=10).close()
     except OSError as error:
         raise FileNotFoundError(
-            f"datasets.load needs {name!r} in {directory}, or a network to download it. Received: no such folder, and no "
-            f"connection to {MIRROR[0]} ({error}). Set TFDS_DATA_DIR to a TFDS data directory that holds it."
+            f"datasets.load needs {name!r} in {directory}, or a network to download it. Received: no such folder, and "
+            f"no connection to {MIRROR[0]} ({error}). Set TFDS_DATA_DIR to a TFDS data directory that holds it."
         ) from error
 
 

@@ -38,6 +38,6 @@ class Bernoulli(DistributionLayer):
         if values.dtype.kind == "f" and ((values != 0) & (values != 1)).any():
             warnings.warn(
                 f"{self._title} received {name} between 0 and 1: their log_likelihood is that of binary draws with "
-                "these probabilities, not a density of grey levels. Draw binary values, or use a continuous likelihood.",
+                "these probabilities, not a density of grey levels. Draw binary values, or use another likelihood.",
                 stacklevel=4,
             )

@@ -12,8 +12,8 @@ tfd = tfp.distributions
 def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.ndarray:
     """log p(x) of the test examples when each value has a distribution of its own, fitted to the training data.
 
-    Bernoulli data get the maximum a posteriori frequencies under a uniform prior, (ones + 1) / (examples + 2); other data
-    the mean and standard deviation, the latter at least 1e-3.
+    Bernoulli data get the posterior mean of the frequency under a uniform prior, (ones + 1) / (examples + 2); other
+    data get the mean and standard deviation, the latter at least 1e-3.
 
     Args:
         train: iterable of batches (batch, *event).

@@ -46,8 +46,8 @@ class LogLikelihood:
 
     def __str__(self) -> str:
         return (
-            f"log p(x) = {self.mean:.3f} +- {self.standard_error:.3f} nats ({len(self.values):,} examples, {self.samples:,} "
-            f"samples each, median effective samples {np.median(self.effective_samples):.0f})"
+            f"log p(x) = {self.mean:.3f} +- {self.standard_error:.3f} nats ({len(self.values):,} examples, "
+            f"{self.samples:,} samples each, median effective samples {np.median(self.effective_samples):.0f})"
         )
 
 
@@ -80,7 +80,9 @@ def log_likelihood(
     Reference: Burda et al. 2016, arXiv:1509.00519.
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ValueError(f"log_likelihood needs samples to be a whole number, 1 or more. Received: samples={samples!r}.")
+        raise ValueError(
+            f"log_likelihood needs samples to be a whole number, 1 or more. Received: samples={samples!r}."
+        )
     batches = _batches(model, data, batch_size)
     score = tf.function(model.importance_weights, reduce_retracing=True)
     bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None

@@ -32,8 +32,8 @@ class Trackers(collections.UserDict):
 class LatentVariableModel(KerasContract):
     """Base of all models: a subclass defines `call(inputs) -> Trace` and `generate(...)`.
 
-    Trained with `compile(optimizer, loss=<Objective>)` and `fit`. Loss and logs are in nats per example: summed over the
-    event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent variable
+    Trained with `compile(optimizer, loss=<Objective>)` and `fit`. Loss and logs are in nats per example: summed over
+    the event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent variable
     when there are several, and `bits_per_dim` for discrete data; `log_likelihood` and `kl` are unweighted by beta.
 
     Args:
@@ -157,8 +157,8 @@ class LatentVariableModel(KerasContract):
     def importance_weights(self, x, num_samples, seed=0) -> tuple[tf.Tensor, tf.Tensor]:
         """Importance-sampled log p(x), and how many draws it rests on.
 
-        log p(x) is estimated by log (1/K) sum_k w[k], w[k] = p(x, z[k]) / q(z[k] | x): a lower bound in expectation, that
-        rises to log p(x) with K. Draws are made in chunks, so that memory does not grow with their number.
+        log p(x) is estimated by log (1/K) sum_k w[k], w[k] = p(x, z[k]) / q(z[k] | x): a lower bound in expectation,
+        that rises to log p(x) with K. Draws are made in chunks, so that memory does not grow with their number.
 
         Args:
             x: shape (batch, *event).

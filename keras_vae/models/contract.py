@@ -186,8 +186,8 @@ class KerasContract(Serializable, keras.Model):
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:
             raise ValueError(
-                f"{type(self).__name__}.{method} needs compile(optimizer, loss=ELBO()) first. Received: a model that is "
-                "not compiled."
+                f"{type(self).__name__}.{method} needs compile(optimizer, loss=ELBO()) first. Received: a model that "
+                "is not compiled."
             )
 
     def _require_built(self, method: str) -> None:

@@ -32,5 +32,6 @@ class ELBO(Objective):
         return tf.reduce_mean(loss, axis=0)
 
     def describe(self) -> str:
+        weight = "" if self.beta == 1 else f"{self.beta:g} "
         draws = "1 draw" if self.samples == 1 else f"{self.samples} draws"
-        return f"{self!r}: loss = -log p(x | z) + {self.beta:g} KL(q(z | x) || p(z)), nats per example, {draws} of z"
+        return f"{self!r}: loss = -log p(x | z) + {weight}KL(q(z | x) || p(z)), nats per example, {draws} of z"

@@ -1,0 +1,175 @@
+"""The command line as a user runs it: in processes of its own, killed and resumed, and with mistakes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+import keras_vae as kv
+from keras_vae import cli
+
+OPTIONS = ["--epochs", "4", "--batch-size", "256", "--latent-size", "3", "--seed", "5"]
+
+
+def start(*arguments) -> subprocess.Popen:
+    """A `keras-vae` process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "keras_vae", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+    )
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    """Its output and its messages, once it has ended well."""
+    output, messages = process.communicate()
+    assert process.returncode == 0, messages
+    return output, messages
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run, and what its process printed."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return folder, *finish(start("train", "--output", folder, *OPTIONS))
+
+
+def test_train_leaves_everything_about_the_run(trained):
+    folder, output, messages = trained
+    assert messages == "", "TensorFlow's start-up noise stays out of the terminal"
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json", "checkpoint", "history.csv", "model.keras", "saved_model", "metrics.json",
+        "reconstructions.png", "samples.png", "latent.png", "curves.png",
+    }  # fmt: skip
+    assert "binary, drawn from the grey levels anew in each training batch" in output
+    assert "ELBO(beta=1.0, samples=1)" in output
+    assert "Epoch 4/4" in output
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert len(rows) == 5
+    assert {"loss", "log_likelihood", "kl", "bits_per_dim", "val_loss"} <= set(rows[0].split(","))
+    for figure in folder.glob("*.png"):
+        assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_are_those_of_the_saved_model(trained):
+    folder, output, _ = trained
+    metrics = json.loads((folder / "metrics.json").read_text())
+    model = kv.load_model(folder / "model.keras")
+    data = kv.datasets.load("digits", seed=5)
+    estimate = kv.evaluation.log_likelihood(model, data.test, samples=500, verbose=0)
+    error = metrics["log_likelihood_standard_error"]
+    assert metrics["log_likelihood"] == pytest.approx(estimate.mean, abs=0.2)  # other batches, other draws
+    assert error == pytest.approx(estimate.standard_error, rel=0.1)
+    assert metrics["elbo"] < metrics["log_likelihood"]
+    assert metrics["bits_per_dim"] == pytest.approx(-metrics["log_likelihood"] / (64 * np.log(2)))
+    assert metrics["baseline_log_likelihood"] < 0
+    assert metrics["log_likelihood_samples"] == 500
+    assert metrics["seed"] == 5
+    assert metrics["seconds"] > 0
+    assert metrics["command"].startswith("keras-vae train --output")
+    assert metrics["versions"]["keras"] == keras.__version__
+    assert f"{metrics['log_likelihood']:.2f}" in output
+
+
+def test_saved_model_of_the_run_serves(trained):
+    folder, _, _ = trained
+    served = tf.saved_model.load(str(folder / "saved_model" / "1"))
+    z = served.signatures["generate"](num_samples=tf.constant(2), seed=tf.constant(1), temperature=tf.constant(1.0))[
+        "z"
+    ]
+    assert z.shape == (2, 3)
+
+
+def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, tmp_path):
+    whole, _, _ = trained
+    folder = tmp_path / "killed"
+    process = start("train", "--output", folder, *OPTIONS)
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("checkpoint/epoch-*.weights.h5")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "model.keras").exists()
+    output, _ = finish(start("train", "--output", folder, "--resume"))
+    assert "Epoch 1/4" not in output
+    models = [kv.load_model(path / "model.keras") for path in (whole, folder)]
+    weights = [[*model.weights, *model.optimizer.variables] for model in models]
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+    histories = [
+        [re.sub(r"^(\d+),[^,]+", r"\1", row) for row in (path / "history.csv").read_text().splitlines()]
+        for path in (whole, folder)
+    ]
+    assert histories[0] == histories[1], "all but the seconds"
+
+
+def test_evaluate_generate_export(trained, tmp_path, capsys):
+    folder, _, _ = trained
+    assert cli.main(["evaluate", str(folder), "--samples", "500"]) == 0
+    scores = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines() if ": " in line)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert float(scores["log_likelihood"]) == pytest.approx(metrics["log_likelihood"], rel=1e-4)
+
+    assert cli.main(["generate", str(folder), "--count", "9", "--output", str(tmp_path / "a.png")]) == 0
+    assert cli.main(["generate", str(folder), "--count", "9", "--output", str(tmp_path / "a.npz")]) == 0
+    drawn = np.load(tmp_path / "a.npz")
+    assert drawn["z"].shape == (9, 3)
+    assert drawn["mean"].shape == (9, 8, 8, 1)
+    assert cli.main(["generate", str(folder), "--output", str(tmp_path / "a.npz")]) == 1
+    assert "needs a new file, or --overwrite" in capsys.readouterr().err
+
+    assert cli.main(["export", str(folder), str(tmp_path / "served" / "2")]) == 0
+    assert "encode" in tf.saved_model.load(str(tmp_path / "served" / "2")).signatures
+    assert cli.main(["export", str(folder), str(tmp_path / "served" / "2")]) == 1
+    assert "which exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--output", "{run}"], "which holds another run"),
+        (["train", "--output", "{run}", "--resume", "--beta", "2"], "beta=2.0 (the run has 1.0)"),
+        (["train", "--output", "{empty}", "--resume"], "needs the folder of a run"),
+        (["train", "--output", "{other}"], "which is not a run"),
+        (["train", "--output", "{other}", "--overwrite"], "which is not a run"),
+        (["train", "--output", "{new}", "--epochs", "0"], "--epochs to be 1 or more. Received: 0"),
+        (["train", "--output", "{new}", "--learning-rate", "-1"], "--learning-rate to be a positive number"),
+        (["train", "none.csv", "--output", "{new}"], "none.csv"),
+        (["evaluate", "{empty}"], "needs the folder of a run"),
+        (["generate", "{unfinished}"], "needs a run that has finished training"),
+        (["generate", "{run}", "--output", "{new}.gif"], "end in .png or .npz"),
+    ],
+)
+def test_mistakes(trained, tmp_path, capsys, arguments, message):
+    places = {name: tmp_path / name for name in ("empty", "other", "unfinished", "new")}
+    for name in ("empty", "other", "unfinished"):
+        places[name].mkdir()
+    (places["other"] / "thesis.txt").write_text("mine")
+    (places["unfinished"] / "run.json").write_text("{}")
+    before = {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")}
+    assert cli.main([argument.format(run=trained[0], **places) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-vae: error: ")
+    assert message in error
+    assert (places["other"] / "thesis.txt").read_text() == "mine"
+    assert {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")} == before
+
+
+def test_wrong_usage_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--output"])
+    assert stop.value.code == 2
