@@ -9,9 +9,12 @@ import argparse
 import csv
 import json
 import math
+import shlex
+import sys
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import keras_vae as kv
 
@@ -63,12 +66,16 @@ def main(options: argparse.Namespace) -> None:
     logs = vae.evaluate(data.test, verbose=0, return_dict=True)
     print(f"{score}\nELBO = {-logs['loss']:.3f} nats, {seconds:.0f} s of training")
     metrics = {
+        "data": data.name,
         "log_likelihood": score.mean,
         "log_likelihood_standard_error": score.standard_error,
         "log_likelihood_samples": score.samples,
         "elbo": -logs["loss"],
-        "training_seconds": round(seconds),
+        "seconds": round(seconds),
         "epochs": options.epochs,
+        "seed": 0,
+        "command": shlex.join(["python", "examples/mnist.py", *sys.argv[1:]]),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_vae": kv.__version__},
     }
     (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     test = next(iter(data.test)).numpy()

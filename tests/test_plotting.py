@@ -369,9 +369,14 @@ def test_every_example_has_a_label(image_model, images):
         plotting.latent_plane(image_model, images, labels=np.zeros(39))
 
 
-def test_a_plane_needs_two_dimensions_and_two_examples(image_model, images):
-    with pytest.raises(ValueError, match=r"two or more dimensions. Received: 1"):
-        plotting.latent_plane(vae((3,), latent_size=1), np.zeros([4, 3]))
+def test_one_latent_dimension_is_drawn_against_its_standard_deviation():
+    model, x = vae((3,), latent_size=1), np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    points = plotting.latent_plane(model, x).axes[0].collections[0].get_offsets()
+    posterior = model.encode(x)
+    np.testing.assert_allclose(points, np.concatenate([posterior.mean(), posterior.stddev()], axis=1), rtol=1e-5)
+
+
+def test_a_plane_needs_two_examples(image_model, images):
     with pytest.raises(ValueError, match=r"batch >= 2. Received: shape \(1, 8, 6, 1\)"):
         plotting.latent_plane(image_model, images[:1])
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_vae.datasets.data import SAMPLE, Source
+from keras_vae.datasets.data import Source, sample_size
 from keras_vae.datasets.rows import ArrayRows, ReadRows, split_rows
 
-CHUNK = 10_000  # rows looked at together
+CHUNK = 1_000  # rows looked at together
 
 
 def array_source(name: str, array: np.ndarray, seed: int, levels: float | None = None) -> Source:
@@ -63,7 +63,7 @@ def memory_mapped_source(path: Path, seed: int) -> Source:
 
     parts = split_rows(len(array), seed, str(path))
     splits = {name: ReadRows(read, rows, array.shape[1:], array.dtype) for name, rows in parts.items()}
-    return Source(str(path), splits, _levels(splits["train"].sample(SAMPLE)))
+    return Source(str(path), splits, _levels(splits["train"].sample(sample_size(array.shape[1:]))))
 
 
 def _as_rows(array: np.ndarray, name: str, check: bool = True) -> np.ndarray:

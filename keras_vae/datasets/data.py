@@ -1,5 +1,6 @@
 """Examples -> train, validation and test pipelines of observations."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNo
 from keras_vae.sampling import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
-SAMPLE = 10_000  # rows looked at, where looking at all of them would mean reading all files
+SAMPLE = 2**22  # values looked at, where looking at all of them would mean reading all files
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def observe(
 ) -> Data:
     """Chooses how values become observations, and builds the pipelines; the arguments are those of `load`."""
     train = source.splits["train"]
-    sample = train.sample(SAMPLE)
+    sample = train.sample(sample_size(train.shape))
     binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
     if likelihood is None:
         likelihood = Bernoulli if binary or _is_grey(source, train.shape) else LearnedScaleNormal
@@ -120,6 +121,11 @@ def observe(
         offset=np.asarray(observation.offset, np.float32),
         scale=np.asarray(observation.scale, np.float32),
     )
+
+
+def sample_size(shape: tuple) -> int:
+    """Number of examples of this shape that are looked at."""
+    return max(100, SAMPLE // math.prod(shape))
 
 
 def _is_grey(source: Source, shape: tuple) -> bool:

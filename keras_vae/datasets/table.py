@@ -53,7 +53,10 @@ def _check_columns(path: Path, values: np.ndarray, lines: list, columns: tuple[s
     if len(bad) == 0:
         return
     cells = [(columns[column], lines[row][0], lines[row][1][column].strip()) for row, column in bad]
-    text = {name: (line, cell) for name, line, cell in reversed(cells) if cell and _number(cell) is None}
+    text: dict[str, tuple[int, str]] = {}
+    for name, line, cell in cells:
+        if cell and _number(cell) is None:
+            text.setdefault(name, (line, cell))
     if text:
         examples = ", ".join(f"{name!r} (line {line}: {cell!r})" for name, (line, cell) in text.items())
         raise ValueError(f"datasets.load needs numeric columns. Received: {path} with text in {examples}.")

@@ -33,8 +33,8 @@ class LatentVariableModel(KerasContract):
     """Base of all models: a subclass defines `call(inputs) -> Trace` and `generate(...)`.
 
     Trained with `compile(optimizer, loss=<Objective>)` and `fit`. Loss and logs are in nats per example: summed over
-    the event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent variable
-    when there are several, and `bits_per_dim` for discrete data; `log_likelihood` and `kl` are unweighted by beta.
+    the event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent
+    variable when there are several, and `bits_per_dim` for discrete data; all but `loss` are unweighted by beta.
 
     Args:
         seed: integer; the noise of training and evaluation is drawn from it and the step, so that a resumed run equals

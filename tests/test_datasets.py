@@ -1,0 +1,270 @@
+"""Every source of data: splits, draws, reproducibility, and files that are not what they should be."""
+
+import os
+import re
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import keras_vae as kv
+from keras_vae.datasets import load
+
+RNG = np.random.default_rng(0)
+
+
+def everything(dataset) -> np.ndarray:
+    """All batches of one pass."""
+    return np.concatenate([batch.numpy() for batch in dataset])
+
+
+def rows_of(data) -> np.ndarray:
+    """All rows of all splits, sorted."""
+    rows = np.concatenate([everything(split).reshape(-1, int(np.prod(data.shape))) for split in
+                           (data.train, data.validation, data.test)])  # fmt: skip
+    return rows[np.lexsort(rows.T)]
+
+
+def sort_rows(array) -> np.ndarray:
+    array = array.reshape(len(array), -1).astype("float32")
+    return array[np.lexsort(array.T)]
+
+
+def test_digits():
+    data = load("digits", batch_size=100)
+    assert data.shape == (8, 8, 1)
+    assert data.likelihood is kv.Bernoulli
+    assert data.sizes == {"train": 1439, "validation": 179, "test": 179}
+    assert data.value_range == (0.0, 1.0)
+    batches = list(data.train)
+    assert [len(batch) for batch in batches] == [100] * 14 + [39]
+    assert int(data.train.cardinality()) == 15
+    for split in (data.train, data.validation, data.test):
+        values = everything(split)
+        assert values.dtype == np.float32
+        assert set(np.unique(values)) == {0.0, 1.0}
+    assert "digits: 8x8x1 images, 1,439 train, 179 validation, 179 test" in str(data)
+    assert "binary, drawn from the grey levels anew in each training batch" in str(data)
+
+
+def test_draws_are_fresh_in_training_and_fixed_in_evaluation():
+    data, again = load("digits", batch_size=50), load("digits", batch_size=32)
+    np.testing.assert_array_equal(everything(data.test), everything(again.test))
+    np.testing.assert_array_equal(everything(data.test), everything(data.test))
+    assert not np.array_equal(everything(data.test), everything(data.validation))
+    data.train.epoch.assign(4)
+    first, second = everything(data.train), everything(data.train)
+    assert not np.array_equal(first, second)
+    data.train.epoch.assign(4)
+    np.testing.assert_array_equal(everything(data.train), first)
+    other = load("digits", batch_size=50, seed=1)
+    assert not np.array_equal(everything(other.test), everything(data.test))
+
+
+def test_draws_have_the_probabilities_of_the_grey_levels(tmp_path):
+    grey = RNG.integers(0, 256, (1, 6, 5), dtype="uint8")
+    np.savez(tmp_path / "one.npz", np.repeat(grey, 5000, axis=0))
+    data = load(tmp_path / "one.npz", batch_size=500)
+    draws = everything(data.train)  # [4000, 6, 5, 1]
+    p = grey[0, :, :, None] / 255
+    error = np.sqrt(p * (1 - p) / len(draws))
+    assert np.all(np.abs(draws.mean(axis=0) - p) <= 5 * error)
+
+
+def test_continuous_observations_are_explicit():
+    data = load("digits", likelihood=kv.LearnedScaleNormal)
+    assert data.likelihood is kv.LearnedScaleNormal
+    assert data.value_range == (0.0, 1.0)
+    assert "continuous, stored values divided by 16" in str(data)
+    assert set(np.unique(everything(data.test) * 16)) <= set(range(17))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_arrays_are_split_without_loss(tmp_path, ending):
+    x = RNG.normal(size=(103, 4, 3, 2)).astype("float32")
+    path = tmp_path / f"x{ending}"
+    np.save(path, x) if ending == ".npy" else np.savez(path, x)
+    data = load(path, batch_size=16)
+    assert data.shape == (4, 3, 2)
+    assert data.likelihood is kv.LearnedScaleNormal
+    assert data.sizes == {"train": 83, "validation": 10, "test": 10}
+    np.testing.assert_array_equal(rows_of(data), sort_rows(x))
+    assert not np.array_equal(everything(data.train), everything(data.train)), "another order in each epoch"
+
+
+def test_npz_with_splits(tmp_path):
+    train, test = RNG.integers(0, 2, (50, 3)), RNG.integers(0, 2, (20, 3))
+    np.savez(tmp_path / "split.npz", x_train=train, x_test=test, y_train=np.zeros(50), y_test=np.zeros(20))
+    data = load(tmp_path / "split.npz")
+    assert data.sizes == {"train": 45, "validation": 5, "test": 20}
+    assert data.likelihood is kv.Bernoulli
+    assert "binary, as stored" in str(data)
+    np.testing.assert_array_equal(everything(data.test), test)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory of a process is read from /proc")
+def test_npy_stays_on_disk(tmp_path, run_python):
+    """320 MB of bytes, 1.3 GB as floats, pass through a process whose own memory may grow by 200 MB."""
+    np.save(tmp_path / "large.npy", np.zeros((40_000, 8_000), "uint8"))
+    code = """
+import re, sys
+import keras_vae as kv
+
+def own_memory():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+small = kv.datasets.load("digits")
+sum(len(batch) for batch in small.train)
+before = own_memory()
+data = kv.datasets.load(sys.argv[1], batch_size=8, likelihood=kv.LearnedScaleNormal)
+print(max(own_memory() for split in (data.train, data.test) for _ in split) - before)
+"""
+    assert float(run_python(code, tmp_path / "large.npy")) < 200
+
+
+def test_tables_are_standardised(tmp_path):
+    table = RNG.normal(size=(200, 3)) * [1, 100, 0] + [5, -3, 7]
+    path = tmp_path / "table.csv"
+    path.write_text("height,weight,constant\n" + "\n".join(",".join(map(str, row)) for row in table))
+    data = load(path)
+    assert data.columns == ("height", "weight", "constant")
+    assert data.shape == (3,)
+    train = everything(data.train)
+    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std(axis=0), [1, 1, 0], atol=1e-5)
+    assert "columns standardised by mean and standard deviation of the training data" in str(data)
+    np.testing.assert_allclose(sort_rows(rows_of(data) * data.scale + data.offset), sort_rows(table), rtol=1e-4)
+    shifted = tmp_path / "shifted.csv"
+    shifted.write_text("\n".join(",".join(map(str, row)) for row in table + 1))
+    like = load(shifted, like=data)
+    assert like.columns == ("column_1", "column_2", "column_3")
+    np.testing.assert_allclose(sort_rows(rows_of(like) * data.scale + data.offset), sort_rows(table + 1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3)])
+def test_folder_of_images(tmp_path, mode, channels):
+    (tmp_path / "deeper").mkdir()
+    pixels = RNG.integers(0, 256, (20, 6, 5, len(mode)), dtype="uint8")
+    for number, image in enumerate(pixels):
+        folder = tmp_path / "deeper" if number % 2 else tmp_path
+        Image.fromarray(image[..., 0] if mode == "L" else image, mode).save(folder / f"{number:02d}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = load(tmp_path, likelihood=kv.LearnedScaleNormal, batch_size=7)
+    assert data.shape == (6, 5, channels)
+    np.testing.assert_allclose(rows_of(data), sort_rows(pixels[..., :channels] / 255), rtol=1e-6)
+    fitting = load(tmp_path).likelihood
+    assert fitting is (kv.Bernoulli if channels == 1 else kv.LearnedScaleNormal)
+
+
+def write(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def save(name, array):
+    return lambda folder: np.save(folder / name, array)
+
+
+NAN = np.ones((20, 3))
+NAN[12, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (write("a.csv", "x,city,y,name\n" + "1,Oslo,2,Per\n" * 20), "a.csv",
+         "text in 'city' (line 2: 'Oslo'), 'name' (line 2: 'Per')"),
+        (write("a.csv", "x,y\n1,2\n1\n"), "a.csv", "line 3 with 1"),
+        (write("a.csv", "x,y\n1,2\n1,\n"), "a.csv", "line 3, column 'y': ''"),
+        (write("a.csv", "x,y\n1,inf\n"), "a.csv", "line 2, column 'y': 'inf'"),
+        (write("a.csv", ""), "a.csv", "which is empty"),
+        (write("a.csv", "x,y\n1,2\n"), "a.csv", "at least 10 examples to split. Received: 1"),
+        (save("a.npy", NAN), "a.npy", "NaN or infinity in row 12"),
+        (save("a.npy", np.array(["a", "b"])), "a.npy", "needs numbers. Received"),
+        (save("a.npy", np.zeros(5)), "a.npy", "of shape (5,)"),
+        (save("a.npy", np.zeros((0, 3))), "a.npy", "of shape (0, 3)"),
+        (save("a.npy", np.array([{}], dtype=object)), "a.npy", "needs an .npy file of numbers"),
+        (lambda folder: np.savez(folder / "a.npz", a=np.ones(3), b=np.ones(3)), "a.npz", "with a, b"),
+        (lambda folder: (folder / "f").mkdir(), "f", "with none"),
+        (write("a.txt", "1"), "a.txt", "that ends in .npz, .npy, .csv"),
+    ],
+    ids=["text", "ragged", "empty cell", "infinite cell", "empty csv", "few rows", "NaN", "text array", "rank",
+         "no rows", "objects", "npz names", "empty folder", "ending"],
+)  # fmt: skip
+def test_files_that_are_not_what_they_should_be(tmp_path, make, name, message):
+    make(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(tmp_path / name)
+
+
+def test_images_that_can_not_be_used_are_named(tmp_path):
+    for number in range(12):
+        Image.new("L", (5, 6)).save(tmp_path / f"{number:02d}.png")
+    broken = tmp_path / "07.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"images that can be read. Received: .*07\.png"):
+        load(tmp_path)
+    Image.new("L", (5, 7)).save(broken)
+    with pytest.raises(ValueError, match=r"00\.png with \(6, 5, 1\) and .*07\.png with \(7, 5, 1\)"):
+        load(tmp_path)
+
+
+def test_bernoulli_needs_grey_levels(tmp_path):
+    np.save(tmp_path / "x.npy", RNG.normal(size=(30, 3)))
+    with pytest.raises(ValueError, match="needs grey levels or binary values for a Bernoulli likelihood"):
+        load(tmp_path / "x.npy", likelihood=kv.Bernoulli)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"batch_size": 0}, "batch_size"), ({"likelihood": "normal"}, "normal")]
+)
+def test_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        load("digits", **options)
+
+
+def test_a_path_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.csv"):
+        load(tmp_path / "none.csv")
+    with pytest.raises(FileNotFoundError, match="some/folder"):
+        load("some/folder")
+
+
+def test_a_tfds_name_without_network_and_data(tmp_path, monkeypatch):
+    from keras_vae.datasets import tfds
+
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(tfds, "MIRROR", ("127.0.0.1", 1))  # where nobody answers
+    with pytest.raises(FileNotFoundError, match=r"needs 'mnist' in .*, or a network to download it"):
+        load("mnist")
+    with pytest.raises(ValueError, match="Received: 'no_such_set'"):
+        load("no_such_set")
+
+
+mnist = pytest.mark.skipif(
+    not os.path.isdir(os.path.join(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"), "mnist")),
+    reason="MNIST is not in TFDS_DATA_DIR",
+)
+
+
+@mnist
+def test_tfds_mnist():
+    data = load("mnist")
+    assert data.shape == (28, 28, 1)
+    assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    assert data.likelihood is kv.Bernoulli
+    mean = tf.reduce_mean(tf.stack([tf.reduce_mean(batch) for batch in data.train])).numpy()
+    assert mean == pytest.approx(0.1306605, abs=1e-3)
+    assert set(np.unique(everything(data.test))) == {0.0, 1.0}
+
+
+@mnist
+def test_tfds_binarized_mnist():
+    data = load("binarized_mnist", batch_size=1000)
+    assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
+    assert "binary, as stored" in str(data)
+    data.train.epoch.assign(0)
+    total = everything(data.train).sum()
+    assert total == everything(data.train).sum(), "nothing is drawn"
