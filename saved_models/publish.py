@@ -17,8 +17,8 @@ A keras_vae model of {data}, trained by
 
 at commit {commit}, seed {seed}, {epochs} epochs, {seconds:.0f} s, {versions}.
 
-On the test set, in nats per example: ELBO {elbo:.2f}, log p(x) {log_likelihood:.2f} +- {error:.2f} (standard error over the
-examples; {samples} importance samples each). All figures are in [metrics.json](metrics.json).
+On the test set, in nats per example: ELBO {elbo:.2f}, log p(x) {log_likelihood:.2f} +- {error:.2f} (standard error over
+the examples; {samples} importance samples each). All figures are in [metrics.json](metrics.json).
 
 Load it to use or train on, or serve it from this folder, whose version is `1`:
 

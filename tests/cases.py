@@ -66,12 +66,12 @@ def vector_vae(likelihood, prior=kv.StandardNormal, posterior=kv.Normal) -> Call
 
 CASES = {
     "Bernoulli": Case(image_vae, binary_images),
-    "Bernoulli, convolutional": Case(convolutional_vae, lambda: binary_images((7, 5, 2))),
-    "Normal likelihood": Case(vector_vae(kv.Normal), vectors),
-    "Normal prior": Case(vector_vae(kv.FixedScaleNormal, prior=kv.Normal), vectors),
-    "FixedScaleNormal": Case(vector_vae(kv.FixedScaleNormal), vectors),
-    "FixedScaleNormal posterior": Case(vector_vae(kv.Normal, posterior=kv.FixedScaleNormal), vectors),
-    "LearnedScaleNormal": Case(vector_vae(kv.LearnedScaleNormal), vectors),
-    "LearnedScaleNormal prior": Case(vector_vae(kv.FixedScaleNormal, prior=kv.LearnedScaleNormal), vectors),
-    "ELBO, beta and samples": Case(image_vae, binary_images, lambda: kv.ELBO(beta=0.5, samples=3)),
+    "convolutional, beta, samples": Case(
+        convolutional_vae, lambda: binary_images((7, 5, 2)), lambda: kv.ELBO(beta=0.5, samples=3)
+    ),
+    "Normal prior and likelihood": Case(vector_vae(kv.Normal, prior=kv.Normal, posterior=kv.FixedScaleNormal), vectors),
+    "LearnedScaleNormal prior and likelihood": Case(
+        vector_vae(kv.LearnedScaleNormal, prior=kv.LearnedScaleNormal), vectors
+    ),
+    "FixedScaleNormal likelihood": Case(vector_vae(kv.FixedScaleNormal), vectors),
 }
