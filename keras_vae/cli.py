@@ -32,7 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="keras-vae",
         description="Variational autoencoders: train on your data, score, sample, export to TF Serving.",
-        epilog="Run `keras-vae COMMAND --help` for the options of a command.",
+        epilog="Run `keras-vae COMMAND --help` for the options of a command. KERAS_VAE_TRACEBACK=1 in the environment "
+        "shows where an error came from.",
     )
     parser.add_argument("--version", action="version", version=f"keras_vae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -191,7 +191,10 @@ class Run:
                 f"keras-vae needs a run that has finished training. Received: {self.path}, without model.keras; "
                 "`keras-vae train --resume` goes on with it."
             )
-        return load_model(self.path / "model.keras")
+        model = load_model(self.path / "model.keras")
+        if not model.compiled:  # saved without its optimizer
+            model.compile()
+        return model
 
     def _load_data(self, source: str, likelihood: type | None = None, like: bool = False):
         from keras_vae import datasets

@@ -1,6 +1,9 @@
 """Copies a finished run here, with a card that says where it comes from.
 
-python saved_models/publish.py runs/digits digits
+The model is saved without its optimizer, which is two thirds of the file. The commit is that of the training; without
+one it is the current one.
+
+python saved_models/publish.py runs/digits digits [COMMIT]
 """
 
 import json
@@ -8,6 +11,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import keras_vae as kv
 
 CARD = """# {name}
 
@@ -20,7 +25,7 @@ at commit {commit}, seed {seed}, {epochs} epochs, {seconds:.0f} s, {versions}.
 On the test set, in nats per example: ELBO {elbo:.2f}, log p(x) {log_likelihood:.2f} +- {error:.2f} (standard error over
 the examples; {samples} importance samples each). All figures are in [metrics.json](metrics.json).
 
-Load it to use or train on, or serve it from this folder, whose version is `1`:
+Load it to use it, or serve it from this folder, whose version is `1`:
 
     import keras_vae as kv
     vae = kv.load_model("saved_models/{name}/model.keras")
@@ -36,14 +41,20 @@ Load it to use or train on, or serve it from this folder, whose version is `1`:
 """
 
 
-def main(run: Path, name: str) -> None:
+def main(run: Path, name: str, commit: str = "HEAD") -> None:
     """Writes `saved_models/<name>` from a run."""
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    revision = ["git", "rev-parse", "--short", commit]
+    commit = subprocess.run(revision, capture_output=True, text=True, check=True).stdout
     target = Path(__file__).parent / name
     target.mkdir()
-    for file in ("model.keras", "metrics.json", "samples.png"):
+    for file in ("metrics.json", "samples.png"):
         shutil.copy2(run / file, target / file)
+    trained = kv.load_model(run / "model.keras")
+    model = type(trained).from_config(trained.get_config())
+    model.build((None, *trained.event_shape))
+    model.set_weights(trained.get_weights())
+    model.save(target / "model.keras")
     shutil.copytree(run / "saved_model" / "1", target / "1")
     versions = ", ".join(f"{package} {version}" for package, version in metrics["versions"].items())
     card = CARD.format(
@@ -57,4 +68,4 @@ def main(run: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -116,6 +116,9 @@ def test_config_round_trip(case):
     again = keras.saving.deserialize_keras_object(json.loads(config))
     assert type(again) is type(model)
     assert json.dumps(keras.saving.serialize_keras_object(again)) == config
+    copy = type(model).from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    assert not {id(layer) for layer in copy._flatten_layers()} & {id(layer) for layer in model._flatten_layers()}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -11,6 +11,7 @@ from PIL import Image
 
 import keras_vae as kv
 from keras_vae.datasets import load
+from keras_vae.datasets.rows import StreamRows
 
 RNG = np.random.default_rng(0)
 
@@ -102,6 +103,19 @@ def test_npz_with_splits(tmp_path):
     assert data.likelihood is kv.Bernoulli
     assert "binary, as stored" in str(data)
     np.testing.assert_array_equal(everything(data.test), test)
+
+
+def test_a_stream_is_shuffled_by_epoch_and_complete():
+    rows = StreamRows(tf.data.Dataset.range(100).map(lambda i: i[None]), 100, (1,), buffer=30)
+
+    def numbers(epoch):
+        epoch = None if epoch is None else tf.constant(epoch, tf.int64)
+        return [int(i[0]) for batch in rows.batches(16, 0, epoch) for i in batch]
+
+    assert numbers(None) == list(range(100))
+    assert sorted(numbers(1)) == list(range(100))
+    assert numbers(1) == numbers(1)
+    assert numbers(1) != numbers(2)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory of a process is read from /proc")
