@@ -53,11 +53,13 @@ class Run:
     Args:
         path: the folder.
         settings: what the run was asked for; None for a folder that holds only `model.keras`.
+        replace: whether `train` deletes what is at `path`, once it has all that it needs.
     """
 
-    def __init__(self, path: Path, settings: Settings | None):
+    def __init__(self, path: Path, settings: Settings | None, replace: bool = False):
         self.path = path
         self.settings = settings
+        self.replace = replace
 
     @classmethod
     def create(cls, path: Path, settings: Settings, overwrite: bool = False) -> "Run":
@@ -76,9 +78,7 @@ class Run:
                     f"train needs --output to be a new folder, or --resume or --overwrite. Received: {path}, which "
                     "holds another run."
                 )
-            shutil.rmtree(path)
-        write_text(path / "run.json", json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
-        return cls(path, settings)
+        return cls(path, settings, replace=overwrite)
 
     @classmethod
     def resume(cls, path: Path, given: dict) -> "Run":
@@ -130,6 +130,8 @@ class Run:
             steps_per_execution=min(STEPS_AT_ONCE, len(data.train)),
         )
         model.build((None, *data.shape))
+        if self.replace and self.path.exists():
+            shutil.rmtree(self.path)
         epochs = settings.epochs or max(EPOCHS, math.ceil(STEPS / len(data.train)))
         write_text(
             self.path / "run.json",

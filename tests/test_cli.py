@@ -149,13 +149,16 @@ def test_evaluate_generate_export(trained, tmp_path, capsys):
         (["train", "--output", "{new}", "--epochs", "0"], "--epochs to be 1 or more. Received: 0"),
         (["train", "--output", "{new}", "--learning-rate", "-1"], "--learning-rate to be a positive number"),
         (["train", "none.csv", "--output", "{new}"], "none.csv"),
+        (["train", "{text}", "--output", "{run}", "--overwrite"], "numeric columns"),
         (["evaluate", "{empty}"], "needs the folder of a run"),
         (["generate", "{unfinished}"], "needs a run that has finished training"),
         (["generate", "{run}", "--output", "{new}.gif"], "end in .png or .npz"),
     ],
 )
 def test_mistakes(trained, tmp_path, capsys, arguments, message):
-    places = {name: tmp_path / name for name in ("empty", "other", "unfinished", "new")}
+    places = {name: tmp_path / name for name in ("empty", "other", "unfinished", "new", "text.csv")}
+    places["text"] = places.pop("text.csv")
+    places["text"].write_text("city\nOslo\n")
     for name in ("empty", "other", "unfinished"):
         places[name].mkdir()
     (places["other"] / "thesis.txt").write_text("mine")
@@ -166,6 +169,7 @@ def test_mistakes(trained, tmp_path, capsys, arguments, message):
     assert error.startswith("keras-vae: error: ")
     assert message in error
     assert (places["other"] / "thesis.txt").read_text() == "mine"
+    assert not places["new"].exists(), "a run that can not start leaves nothing"
     assert {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")} == before
 
 
