@@ -1,4 +1,4 @@
-"""Installs keras_vae: `pip install .`, with the extras `test` and `dev`."""
+"""Installs keras_vae: `pip install .`, with the extras `test`, `dev` and `bench`."""
 
 import re
 from pathlib import Path
@@ -33,5 +33,5 @@ setup(
         "matplotlib>=3.9",
         "pillow>=10",
     ],
-    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9"]},
+    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9"], "bench": ["jax", "torch", "pythae"]},
 )

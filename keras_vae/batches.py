@@ -1,13 +1,76 @@
-"""Arrays -> batches whose order and noise are a function of the seed and the epoch, so that training can resume."""
+"""Examples -> batches whose order and noise are a function of the seed and the epoch, so that training can resume."""
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 
+def indexed_batches(
+    size: int,
+    batch_size: int,
+    read: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+    shuffle: bool = True,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Batches of examples that can be read by their number, in an order drawn from (seed, epoch).
+
+    The order is a pseudorandom permutation that is evaluated at the rows of one batch (`index_shuffle`): no list of
+    rows is made or kept, however large the data.
+
+    Args:
+        size: number of examples.
+        batch_size: examples in a batch; the last batch of an epoch may be smaller.
+        read: from row numbers, int64 of shape (batch,), the epoch and the number of the batch, int64 scalars, to the
+            batch. Its own noise must be drawn from the last two.
+        shuffle: whether each epoch has an order of its own.
+        seed: integer.
+
+    Returns:
+        A dataset of batches; see `epochs` for its attribute `epoch`.
+    """
+    count = -(-size // batch_size)
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+
+    @tf.autograph.experimental.do_not_convert
+    def begin(_):
+        return tf.data.Dataset.from_tensors(epoch.assign_add(1) - 1).repeat(count)
+
+    @tf.autograph.experimental.do_not_convert
+    def batch(number, epoch):
+        rows = tf.range(number * batch_size, tf.minimum((number + 1) * batch_size, size))
+        if shuffle:
+            rows = tf.random.experimental.index_shuffle(rows, tf.stack([tf.cast(seed, tf.int64), epoch]), size - 1)
+        return read(rows, epoch, number)
+
+    # One function for each batch, outside of the flat_map: a function inside of it is instantiated in every epoch.
+    numbered = tf.data.Dataset.from_tensors(0).flat_map(begin).enumerate()
+    dataset = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return _finish(dataset, count, epoch)
+
+
+def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
+    """Batches of arrays in memory, gathered a batch at a time.
+
+    Args:
+        arrays: an array, or a nested structure of arrays, of shape (examples, ...) with one number of examples.
+        batch_size: rows in a batch; the last batch of an epoch may be smaller.
+        shuffle: whether each epoch has an order of its own.
+        seed: the order is drawn from it and the number of the epoch.
+
+    Returns:
+        A dataset of batches with the structure of `arrays`; see `epochs` for its attribute `epoch`.
+    """
+    tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)  # here: made in `gather` they would be copied into it
+    size = len(tf.nest.flatten(arrays)[0])
+
+    def gather(rows, epoch, number):
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
+
+    return indexed_batches(size, batch_size, gather, shuffle, seed)
+
+
 def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> tf.data.Dataset:
-    """A dataset that is built anew for each epoch, from the number of that epoch.
+    """A dataset that is built anew for each epoch, from the number of that epoch; for streams.
 
     Everything random in `build` must be drawn from its argument: then epoch 7 is the same whether the process has run
     epochs 0 to 6 or has just been started. The number of the next epoch is the dataset's attribute `epoch`, a
@@ -27,47 +90,7 @@ def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> t
     def begin(_):
         return build(epoch.assign_add(1) - 1)
 
-    dataset = tf.data.Dataset.from_tensors(0).flat_map(begin)
-    if cardinality != tf.data.UNKNOWN_CARDINALITY:
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset.epoch = epoch
-    return dataset
-
-
-def index_batches(size: int, batch_size: int, shuffle: bool, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
-    """Batches of row numbers in [0, size): int64 tensors of shape (batch_size,), the last one smaller.
-
-    With `shuffle` the order is a permutation drawn from (seed, epoch).
-    """
-    if not shuffle:
-        return tf.data.Dataset.range(size).batch(batch_size)
-    order = tf.random.experimental.stateless_shuffle(tf.range(size, dtype=tf.int64), seed=tf.stack([seed, epoch]))
-    return tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-
-
-def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
-    """Batches of arrays in memory, gathered a batch at a time.
-
-    Args:
-        arrays: an array, or a nested structure of arrays, of shape (examples, ...) with one number of examples.
-        batch_size: rows in a batch; the last batch of an epoch may be smaller.
-        shuffle: whether each epoch has an order of its own.
-        seed: the order is drawn from it and the number of the epoch.
-
-    Returns:
-        A dataset of batches with the structure of `arrays`; see `epochs` for its attribute `epoch`.
-    """
-    tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)
-    size = len(tf.nest.flatten(arrays)[0])
-
-    def build(epoch):
-        def gather(index):
-            return tf.nest.map_structure(lambda tensor: tf.gather(tensor, index), tensors)
-
-        return index_batches(size, batch_size, shuffle, seed, epoch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return epochs(build, cardinality=int(np.ceil(size / batch_size)))
+    return _finish(tf.data.Dataset.from_tensors(0).flat_map(begin), cardinality, epoch)
 
 
 def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
@@ -87,3 +110,11 @@ def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), rows)
 
     return blocks.enumerate().map(shuffle).unbatch()
+
+
+def _finish(dataset: tf.data.Dataset, cardinality: int, epoch: tf.Variable) -> tf.data.Dataset:
+    if cardinality != tf.data.UNKNOWN_CARDINALITY:
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    dataset.epoch = epoch
+    return dataset

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_vae.files import whole
+from keras_vae.replicas import multi_worker, smallest, worker
 
 
 class StopAtNonFinite(keras.callbacks.Callback):
@@ -68,6 +69,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     of the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
     `keras_vae.datasets` or arrays in memory the resumed run equals an uninterrupted one, bit for bit on one machine.
 
+    Under a multi-worker strategy each worker keeps its last two epochs in a folder of its own, `directory/worker-<n>`,
+    and all go on from the last epoch that every one of them has.
+
     Args:
         directory: folder of the backup, of one model and one run.
     """
@@ -77,6 +81,14 @@ class BackupAndRestore(keras.callbacks.Callback):
     def __init__(self, directory: str | os.PathLike):
         super().__init__()
         self.directory = Path(directory)
+        self.kept = 1
+
+    def set_model(self, model):
+        super().set_model(model)
+        strategy = model.distribute_strategy
+        if multi_worker(strategy) and self.kept == 1:
+            self.directory = self.directory / f"worker-{worker(strategy)}"
+            self.kept = 2  # another worker may be killed just before it has written the second one
 
     def _backups(self) -> list[tuple[int, Path]]:
         """Finished epochs and files, the latest last."""
@@ -89,16 +101,18 @@ class BackupAndRestore(keras.callbacks.Callback):
         return max((epochs for epochs, _ in self._backups()), default=0)
 
     def on_train_begin(self, logs=None):
-        for epochs, file in self._backups()[-1:]:
+        epochs = self.finished_epochs
+        if self.kept > 1:
+            epochs = smallest(self.model.distribute_strategy, epochs)
+        if epochs:
             self.model.optimizer.build(self.model.trainable_variables)
-            self.model.load_weights(file)
+            self.model.load_weights(dict(self._backups())[epochs])
             self.model._initial_epoch = epochs  # how Keras's own BackupAndRestore tells `fit` where to start
 
     def on_epoch_end(self, epoch, logs=None):
-        older = self._backups()
         self.model.save_weights(self.directory / f"epoch-{epoch + 1:05d}.weights.h5")
-        for epochs, file in older:
-            if epochs != epoch + 1:
+        for epochs, file in self._backups():
+            if not epoch + 1 - self.kept < epochs <= epoch + 1:
                 file.unlink()
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from keras_vae import __version__
 from keras_vae.files import whole, write_text
 
-STEPS_AT_ONCE = 9  # between updates of the progress bar
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
 
@@ -127,7 +126,6 @@ class Run:
         model.compile(
             keras.optimizers.Adam(settings.learning_rate),
             loss=ELBO(beta=settings.beta),
-            steps_per_execution=min(STEPS_AT_ONCE, len(data.train)),
         )
         model.build((None, *data.shape))
         if self.replace and self.path.exists():

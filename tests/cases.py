@@ -18,10 +18,11 @@ class Case:
     objective: Callable[[], kv.Objective] = kv.ELBO
 
     def compiled(self, **kwargs) -> kv.LatentVariableModel:
-        """The model with seeded weights, compiled."""
+        """The model with seeded weights, compiled; without XLA, whose compilation takes seconds, unless asked for."""
         keras.utils.set_random_seed(0)
         model = self.model()
-        model.compile(keras.optimizers.Adam(1e-2), loss=self.objective(), **kwargs)
+        options = {"jit_compile": False} | kwargs
+        model.compile(keras.optimizers.Adam(1e-2), loss=self.objective(), **options)
         return model
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import keras_vae as kv
 from keras_vae.datasets import load
+from keras_vae.datasets.data import draw_binary
 from keras_vae.datasets.rows import StreamRows
 
 RNG = np.random.default_rng(0)
@@ -108,14 +109,26 @@ def test_npz_with_splits(tmp_path):
 def test_a_stream_is_shuffled_by_epoch_and_complete():
     rows = StreamRows(tf.data.Dataset.range(100).map(lambda i: i[None]), 100, (1,), buffer=30)
 
-    def numbers(epoch):
-        epoch = None if epoch is None else tf.constant(epoch, tf.int64)
-        return [int(i[0]) for batch in rows.batches(16, 0, epoch) for i in batch]
+    def numbers(batches):
+        return [int(i[0]) for batch in batches for i in batch]
 
-    assert numbers(None) == list(range(100))
-    assert sorted(numbers(1)) == list(range(100))
-    assert numbers(1) == numbers(1)
-    assert numbers(1) != numbers(2)
+    assert numbers(rows.stored(16)) == list(range(100))
+    training = rows.training(16, 0, lambda stored, epoch, number: stored)
+    first, second = numbers(training), numbers(training)
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert first != second
+    training.epoch.assign(0)
+    assert numbers(training) == first
+
+
+def test_binary_draws_have_the_probability_of_their_grey_level():
+    grey = tf.repeat(tf.constant([[0.0, 1 / 255, 0.5, 254 / 255, 1.0]]), 100_001, axis=0)
+    draws = draw_binary(grey, tf.constant([1, 2])).numpy()
+    assert draws[:, 0].max() == 0
+    assert draws[:, 4].min() == 1
+    error = np.sqrt(grey[0] * (1 - grey[0]) / len(draws)).numpy()
+    np.testing.assert_array_less(np.abs(draws.mean(axis=0) - grey[0]), 4 * error + 2**-17)
+    assert abs(np.corrcoef(draws[:-1, 2], draws[1:, 2])[0, 1]) < 4 / np.sqrt(len(draws))
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory of a process is read from /proc")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import epochs
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNormal
 from keras_vae.sampling import fold
@@ -85,8 +84,20 @@ class Observation:
         """Observations, float32, of stored values of shape (batch, *shape)."""
         values = (tf.cast(stored, tf.float32) - self.offset) / self.scale
         if self.drawn:
-            values = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed=seed) < values, tf.float32)
+            values = draw_binary(values, seed)
         return tf.ensure_shape(values, stored.shape)
+
+
+def draw_binary(probabilities: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Bernoulli draws, float32 of the shape of `probabilities`.
+
+    A value is compared with 16 random bits, which halves the cost of 32: its probability is met to within 2^-17, and 0
+    and 1 exactly.
+    """
+    words = tf.random.stateless_uniform([(tf.size(probabilities) + 1) // 2], seed, None, None, tf.uint32)
+    bits = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[: tf.size(probabilities)]
+    uniform = (tf.cast(tf.reshape(bits, tf.shape(probabilities)), tf.float32) + 0.5) / 2**16
+    return tf.cast(uniform < probabilities, tf.float32)
 
 
 def observe(
@@ -158,19 +169,16 @@ def _continuous(source: Source, binary: bool, sample: np.ndarray, like: Data | N
 
 
 def _training(rows: Rows, observation: Observation, batch_size: int, seed: int) -> tf.data.Dataset:
-    def build(epoch):
-        def observe_batch(number, stored):
-            return observation(stored, fold(seed, 0, epoch, number))
+    def observe_batch(stored, epoch, number):
+        return observation(stored, fold(seed, 0, epoch, number))
 
-        return rows.batches(batch_size, seed, epoch).enumerate().map(observe_batch, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return epochs(build, cardinality=-(-len(rows) // batch_size))
+    return rows.training(batch_size, seed, observe_batch)
 
 
 def _evaluation(rows: Rows, observation: Observation, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
     def observe_block(number, stored):
         return observation(stored, fold(seed, number))
 
-    blocks = rows.batches(BLOCK, 0, None).enumerate().map(observe_block, num_parallel_calls=tf.data.AUTOTUNE)
+    blocks = rows.stored(BLOCK).enumerate().map(observe_block, num_parallel_calls=tf.data.AUTOTUNE)
     batches = blocks.rebatch(batch_size).apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -5,10 +5,36 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import index_batches
+from keras_vae.batches import epochs, indexed_batches, shuffled_blocks
+
+# From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations.
+Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-class ArrayRows:
+class IndexedRows:
+    """Examples that can be read by their number; a subclass defines `at`."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def at(self, rows: tf.Tensor) -> tf.Tensor:
+        """The examples with these numbers, shape (n, *shape), for int64 `rows` of shape (n,)."""
+        raise NotImplementedError
+
+    def training(self, batch_size: int, seed: int, observe: Observe) -> tf.data.Dataset:
+        """Observed batches, in an order drawn from (seed, epoch)."""
+
+        def read(rows, epoch, number):
+            return observe(self.at(rows), epoch, number)
+
+        return indexed_batches(len(self), batch_size, read, seed=seed)
+
+    def stored(self, batch_size: int) -> tf.data.Dataset:
+        """Batches as they are stored, in their order."""
+        return tf.data.Dataset.range(len(self)).batch(batch_size).map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+class ArrayRows(IndexedRows):
     """Examples in memory.
 
     Args:
@@ -18,24 +44,21 @@ class ArrayRows:
     def __init__(self, array: np.ndarray):
         self.array = array
         self.shape = array.shape[1:]
-        self.tensor = tf.convert_to_tensor(
-            array
-        )  # here: made in a dataset's function it would be copied into its graph
+        # Here: made in a dataset's function it would be copied into its graph.
+        self.tensor = tf.convert_to_tensor(array)
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def batches(self, batch_size: int, seed: int, epoch: tf.Tensor | None) -> tf.data.Dataset:
-        """Raw batches, in an order drawn from (seed, epoch), or in the order of the array where epoch is None."""
-        index = index_batches(len(self), batch_size, epoch is not None, seed, epoch)
-        return index.map(lambda rows: tf.gather(self.tensor, rows), num_parallel_calls=tf.data.AUTOTUNE)
+    def at(self, rows: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self.tensor, rows)
 
     def sample(self, count: int) -> np.ndarray:
         """All examples: they are at hand."""
         return self.array
 
 
-class ReadRows:
+class ReadRows(IndexedRows):
     """Examples that are read when a batch needs them: a memory-mapped array, a folder of images.
 
     Args:
@@ -50,20 +73,14 @@ class ReadRows:
         self.rows = rows
         self.shape = tuple(shape)
         self.dtype = dtype
+        self.numbers = tf.constant(rows, tf.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, batch_size: int, seed: int, epoch: tf.Tensor | None) -> tf.data.Dataset:
-        """Raw batches, in an order drawn from (seed, epoch), or in the order of `rows` where epoch is None."""
-        rows = tf.constant(self.rows, tf.int64)
-
-        def read(index):
-            batch = tf.numpy_function(self.read, [tf.gather(rows, index)], self.dtype, stateful=False)
-            return tf.ensure_shape(batch, [None, *self.shape])
-
-        index = index_batches(len(self), batch_size, epoch is not None, seed, epoch)
-        return index.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    def at(self, rows: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(self.read, [tf.gather(self.numbers, rows)], self.dtype, stateful=False)
+        return tf.ensure_shape(batch, [None, *self.shape])
 
     def sample(self, count: int) -> np.ndarray:
         """About `count` examples, evenly spaced over the split."""
@@ -71,13 +88,13 @@ class ReadRows:
 
 
 class StreamRows:
-    """Examples of a `tf.data.Dataset` that is larger than memory, shuffled through a buffer.
+    """Examples of a `tf.data.Dataset` that is larger than memory, shuffled in blocks of `buffer`.
 
     Args:
         dataset: of single examples, in a fixed order.
         size: number of examples.
         shape: shape of one example.
-        buffer: examples in the shuffle buffer.
+        buffer: examples that are held and shuffled together.
     """
 
     def __init__(self, dataset: tf.data.Dataset, size: int, shape: tuple, buffer: int = 10_000):
@@ -89,13 +106,22 @@ class StreamRows:
     def __len__(self) -> int:
         return self.size
 
-    def batches(self, batch_size: int, seed: int, epoch: tf.Tensor | None) -> tf.data.Dataset:
-        """Raw batches, shuffled from (seed, epoch), or in the stream's order where epoch is None."""
-        dataset = self.dataset
-        if epoch is not None:
-            draw = tf.random.stateless_uniform([], tf.stack([seed, epoch]), 1, tf.int64.max, tf.int64)
-            dataset = dataset.shuffle(self.buffer, seed=draw)
-        return dataset.batch(batch_size)
+    def training(self, batch_size: int, seed: int, observe: Observe) -> tf.data.Dataset:
+        """Observed batches, shuffled from (seed, epoch)."""
+
+        def build(epoch):
+            batches = shuffled_blocks(self.dataset, self.buffer, seed, epoch).batch(batch_size)
+
+            def observe_batch(number, stored):
+                return observe(stored, epoch, number)
+
+            return batches.enumerate().map(observe_batch, num_parallel_calls=tf.data.AUTOTUNE)
+
+        return epochs(build, cardinality=-(-len(self) // batch_size))
+
+    def stored(self, batch_size: int) -> tf.data.Dataset:
+        """Batches as they are stored, in the stream's order."""
+        return self.dataset.batch(batch_size)
 
     def sample(self, count: int) -> np.ndarray:
         """The first `count` examples."""

@@ -1,14 +1,22 @@
 """Importance-sampled log p(x) over a data set."""
 
+import functools
 import math
+import os
+import time
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.files import whole
 from keras_vae.models import LatentVariableModel
-from keras_vae.sampling import fold
+from keras_vae.models.base import ROWS
+from keras_vae.models.execution import prefers_xla
+from keras_vae.sampling import fold, sampling
 
 
 @dataclass(frozen=True)
@@ -57,43 +65,171 @@ def log_likelihood(
     samples: int = 500,
     seed: int = 0,
     batch_size: int = 100,
+    memory: int = 2**30,
+    resume: str | os.PathLike | None = None,
     verbose: int | str = "auto",
 ) -> LogLikelihood:
     """Importance-sampled log p(x) of each example, log (1/K) sum_k p(x, z[k]) / q(z[k] | x).
 
-    The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples.
+    The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples. Each batch is
+    encoded once; draws are decoded in chunks under the bound of `memory`. XLA compiles it where `compile` would choose
+    to.
 
     Args:
         model: a built model.
         data: array (examples, *event), or a finite `tf.data.Dataset` or `PyDataset` of batches.
         samples: K, draws from q(z | x) per example.
-        seed: integer; the same seed gives the same estimate in each process.
+        seed: integer; the same seed and batches give the same estimate in each process.
         batch_size: examples at a time, for an array.
+        memory: bytes that the draws of one chunk may take, from an upper estimate: all tensors between a draw of z and
+            its log-weight, as if none were freed. The default is 1 GiB.
+        resume: a file name. Finished batches are kept there, and another call with the same arguments goes on from
+            them; the file stays when all is done.
         verbose: 0 for no progress bar.
 
     Returns:
         A `LogLikelihood`.
 
     Raises:
-        ValueError: for data that the model does not allow, and for fewer than one sample.
+        ValueError: for data that the model does not allow, for fewer than one sample, for a bound that is smaller
+            than one draw for each example of a batch, and for a file of other weights, data or arguments.
 
     Reference: Burda et al. 2016, arXiv:1509.00519.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise ValueError(
-            f"log_likelihood needs samples to be a whole number, 1 or more. Received: samples={samples!r}."
-        )
+    for name, value in {"samples": samples, "batch_size": batch_size, "memory": memory}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"log_likelihood needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
+            )
     batches = _batches(model, data, batch_size)
-    score = tf.function(model.importance_weights, reduce_retracing=True)
+    score = _scorer(model, samples, memory)
+    progress = Progress(resume, model, samples, seed)
     bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None
-    results = []
-    for step, batch in enumerate(batches):
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        results.append([part.numpy() for part in score(tf.cast(x, tf.float32), tf.constant(samples), fold(seed, step))])
-        if bar:
-            bar.update(step + 1)
-    values, effective = (np.concatenate(part) for part in zip(*results, strict=True))
+    with progress:
+        for step, batch in enumerate(batches):
+            x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            if not progress.has(step, np.asarray(x)):
+                progress.add(*score(x, fold(seed, step)))
+            if bar:
+                bar.update(step + 1)
+    values, effective = progress.results()
     return LogLikelihood(values, effective, samples, math.prod(model.event_shape))
+
+
+def _scorer(model: LatentVariableModel, samples: int, memory: int):
+    """A function from a batch and a seed to the values of `importance_weights`, compiled once for all batches."""
+    largest = 0
+    bytes_of_draw = draw_bytes(model)
+
+    @functools.partial(tf.function, jit_compile=prefers_xla(model), reduce_retracing=True)
+    def compiled(x, seed):
+        return model.importance_weights(x, samples, seed, rows=min(ROWS, memory // bytes_of_draw))
+
+    def score(x, seed):
+        nonlocal largest
+        x = np.asarray(x, np.float32)
+        largest = max(largest, len(x))
+        if largest * bytes_of_draw > memory:
+            raise ValueError(
+                f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,} "
+                f"bytes, a batch of {largest} examples, and about {bytes_of_draw:,} bytes for each."
+            )
+        padded = np.concatenate([x, np.repeat(x[-1:], largest - len(x), axis=0)])  # not another program
+        return [part.numpy()[: len(x)] for part in compiled(padded, seed)]
+
+    return score
+
+
+def draw_bytes(model: LatentVariableModel) -> int:
+    """Bytes of all tensors between one draw and its log-weight: an upper bound of what decoding it takes."""
+
+    def log_weight(x):
+        with sampling(1, fold(0)):
+            return model.tracer(x)().log_weight
+
+    graph = tf.function(log_weight).get_concrete_function(tf.TensorSpec([1, *model.event_shape])).graph
+    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
+    sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
+    weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
+    return max(1, sum(sizes) - weights)
+
+
+class Progress:
+    """Values of the batches so far, kept in a file if there is a name for one.
+
+    Args:
+        path: name of the file, or None.
+        model, samples, seed: what the values depend on; a file of others is refused.
+    """
+
+    SECONDS = 5  # between two writes
+
+    def __init__(self, path: str | os.PathLike | None, model: LatentVariableModel, samples: int, seed: int):
+        self.path = None if path is None else Path(path)
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self.digests: list[int] = []
+        self.written = time.monotonic()
+        self.key = f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}"
+        if self.path is not None and self.path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        with np.load(self.path, allow_pickle=False) as file:
+            if str(file["key"]) != self.key:
+                raise ValueError(
+                    f"log_likelihood needs resume to name a new file, or one of the same model and arguments: "
+                    f"{self.key}. Received: {self.path} with {file['key']}."
+                )
+            ends = np.cumsum(file["sizes"])[:-1]
+            parts = (np.split(file[name], ends) for name in ("values", "effective_samples"))
+            self.parts = list(zip(*parts, strict=True))
+            self.digests = file["digests"].tolist()
+
+    def has(self, step: int, x: np.ndarray) -> bool:
+        """Whether the values of a batch are there already."""
+        digest = _checksum(x)
+        if step == len(self.digests):
+            self.digests.append(digest)
+        elif digest != self.digests[step]:
+            raise ValueError(
+                f"log_likelihood needs the data that {self.path} was begun with. Received: another batch {step}."
+            )
+        return step < len(self.parts)
+
+    def add(self, values: np.ndarray, effective: np.ndarray) -> None:
+        """Keeps the values of the next batch."""
+        self.parts.append((values, effective))
+        if time.monotonic() - self.written > self.SECONDS:
+            self.write()
+
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values and effective samples of all batches."""
+        values, effective = zip(*self.parts, strict=True)
+        return np.concatenate(values), np.concatenate(effective)
+
+    def write(self) -> None:
+        """Replaces the file by one with all values so far."""
+        self.written = time.monotonic()
+        if self.path is None or not self.parts:
+            return
+        values, effective = self.results()
+        sizes = [len(part) for part, _ in self.parts]
+        digests = self.digests[: len(self.parts)]
+        with whole(self.path) as temporary, temporary.open("wb") as file:
+            np.savez(file, key=self.key, values=values, effective_samples=effective, sizes=sizes, digests=digests)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.write()
+
+
+def _checksum(*arrays: np.ndarray) -> int:
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+    return checksum
 
 
 def _batches(model, data, batch_size):

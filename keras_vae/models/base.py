@@ -1,9 +1,11 @@
 """A Keras model whose call returns a Trace and whose loss is an Objective."""
 
 import collections
+import functools
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -11,13 +13,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.models.contract import KerasContract
+from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import current_sampler, fold, sampling
 from keras_vae.trace import Latent, Trace
 
 tfd = tfp.distributions
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
-ROWS_AT_ONCE = 2**14  # examples x draws held in memory by `importance_weights`
+ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
 
 
 class Trackers(collections.UserDict):
@@ -97,7 +100,7 @@ class LatentVariableModel(KerasContract):
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
         with tf.control_dependencies([x]):
             self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        return self.get_metrics_result()
+        return self._logs()
 
     def test_step(self, data) -> dict:
         """The same figures on one batch, without an update; each pass over the data draws the same noise."""
@@ -105,7 +108,7 @@ class LatentVariableModel(KerasContract):
         with sampling(self.loss.samples, self._step_seed(TEST)):
             trace = self(x, training=False)
             self.compute_loss(x, y_pred=trace, sample_weight=sample_weight, training=False)
-        return self.get_metrics_result()
+        return self._logs()
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
         """The scalar that is minimised: mean over the batch of sample_weight x loss, plus `add_loss` terms, nats.
@@ -119,14 +122,11 @@ class LatentVariableModel(KerasContract):
         trace = y_pred
         losses = self.loss(trace)  # [batch]
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
-        self._track(losses + extra, trace, sample_weight)
+        for name, figures in self._figures(losses + extra, trace).items():
+            self._mean(name).update_state(figures, sample_weight=sample_weight)
         if sample_weight is not None:
             losses = losses * tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
-        return self._across_replicas(tf.reduce_mean(losses) + extra)
-
-    def _across_replicas(self, loss: tf.Tensor) -> tf.Tensor:
-        # Gradients are summed over the replicas of a distribution strategy.
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+        return global_mean(losses) + extra / tf.distribute.get_strategy().num_replicas_in_sync
 
     def _step_seed(self, stream: int, *numbers) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
@@ -135,17 +135,32 @@ class LatentVariableModel(KerasContract):
         # those of one update under gradient accumulation.
         return fold(self.seed, stream, self._loss_tracker.count, replica_id, *numbers)
 
-    def _track(self, losses, trace: Trace, sample_weight) -> None:
-        figures = {"loss": losses, "log_likelihood": trace.log_likelihood, "kl": trace.kl}
+    def _figures(self, losses: tf.Tensor, trace: Trace) -> dict[str, tf.Tensor]:
+        """The logs by name, for each example, shape (batch,)."""
+        figures = {"log_likelihood": trace.log_likelihood, "kl": trace.kl}
         if len(trace.latents) > 1:
             figures |= {f"kl_{name}": latent.kl for name, latent in trace.latents.items()}
         if self.discrete:
             nats_per_bit = trace.observed.shape[1:].num_elements() * tf.math.log(2.0)
             figures["bits_per_dim"] = (trace.kl - trace.log_likelihood) / nats_per_bit
-        for name, values in figures.items():
-            per_example = values if name == "loss" else tf.reduce_mean(values, axis=0)
-            tracker = self._loss_tracker if name == "loss" else self._trackers[name]
-            tracker.update_state(per_example, sample_weight=sample_weight)
+        return {"loss": losses} | {name: tf.reduce_mean(values, axis=0) for name, values in figures.items()}
+
+    def _mean(self, name: str) -> keras.metrics.Mean:
+        return self._loss_tracker if name == "loss" else self._trackers[name]
+
+    def _logs(self) -> dict:
+        logs = self.get_metrics_result()
+        if multi_worker(self.distribute_strategy):  # Keras averages the first axis over the workers
+            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
+        return logs
+
+    def _create_variables(self) -> None:
+        """Those that the first step would create, which it can not on a replica."""
+        with self.distribute_strategy.scope(), sampling(self.loss.samples, fold(0)):
+            self.optimizer.build(self.trainable_weights)
+            trace = self(tf.zeros([1, *self.event_shape]))
+            for name in self._figures(self.loss(trace), trace):
+                self._mean(name)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -154,16 +169,25 @@ class LatentVariableModel(KerasContract):
 
     # --- scoring -----------------------------------------------------------------------------------------------------
 
-    def importance_weights(self, x, num_samples, seed=0) -> tuple[tf.Tensor, tf.Tensor]:
+    def tracer(self, x) -> Callable[[], Trace]:
+        """A function that draws and returns a trace of `x` at each call.
+
+        A subclass does here, once, what does not depend on the draws, such as encoding `x`.
+        """
+        return functools.partial(self, x, training=False)
+
+    def importance_weights(self, x, num_samples, seed=0, rows: int = ROWS) -> tuple[tf.Tensor, tf.Tensor]:
         """Importance-sampled log p(x), and how many draws it rests on.
 
         log p(x) is estimated by log (1/K) sum_k w[k], w[k] = p(x, z[k]) / q(z[k] | x): a lower bound in expectation,
-        that rises to log p(x) with K. Draws are made in chunks, so that memory does not grow with their number.
+        that rises to log p(x) with K. `x` is encoded once; draws are made in chunks, so that memory does not grow with
+        their number.
 
         Args:
             x: shape (batch, *event).
-            num_samples: K, an integer or an integer scalar tensor.
+            num_samples: K, an integer or an integer scalar tensor; under XLA an integer.
             seed: integer, integer scalar tensor or int32 of shape (2,).
+            rows: examples x draws in one chunk, at most; at least one draw for each example is made.
 
         Returns:
             log_likelihood: nats, shape (batch,).
@@ -172,18 +196,20 @@ class LatentVariableModel(KerasContract):
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
         x = self._as_batch(x)
-        batch = tf.shape(x)[0]
-        num_samples = tf.cast(num_samples, tf.int32)
+        batch = x.shape[0] if x.shape[0] is not None and isinstance(num_samples, int) else tf.shape(x)[0]
         seed = fold(seed)
-        chunk = tf.clip_by_value(ROWS_AT_ONCE // tf.maximum(batch, 1), 1, 100)
+        chunks = -(-num_samples // _at_least_one(rows // _at_least_one(batch)))
+        chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
+        draw_trace = self.tracer(x)
 
         def add_chunk(done, log_sum, log_sum_of_squares):
-            count = tf.minimum(chunk, num_samples - done)
-            with sampling(count, fold(seed, done)):
-                log_weight = self(x, training=False).log_weight  # [count, batch]
+            with sampling(chunk, fold(seed, done)):
+                log_weight = draw_trace().log_weight  # [chunk, batch]
+            wanted = done + tf.range(chunk) < num_samples
+            log_weight = tf.where(wanted[:, None], log_weight, -float("inf"))
             log_sum = tf.experimental.numpy.logaddexp(log_sum, tf.reduce_logsumexp(log_weight, axis=0))
             squares = tf.reduce_logsumexp(2 * log_weight, axis=0)
-            return done + count, log_sum, tf.experimental.numpy.logaddexp(log_sum_of_squares, squares)
+            return done + chunk, log_sum, tf.experimental.numpy.logaddexp(log_sum_of_squares, squares)
 
         nothing = tf.fill([batch], -float("inf"))
         _, log_sum, log_squares = tf.while_loop(
@@ -228,3 +254,7 @@ def load_model(path: str | os.PathLike) -> LatentVariableModel:
             f"{needs} Received: {path}, which holds a {name}. If that is a model of your own, import its class first."
         )
     return keras.saving.load_model(path)
+
+
+def _at_least_one(number):
+    return max(number, 1) if isinstance(number, int) else tf.maximum(number, 1)

@@ -12,20 +12,34 @@ from keras_vae.batches import array_batches
 from keras_vae.callbacks import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
 from keras_vae.files import whole
+from keras_vae.models.execution import compiled_loop, prefers_xla, steps_for
 from keras_vae.objectives import ELBO, Objective
+from keras_vae.replicas import check_strategy, single, workers_watched
 from keras_vae.serializable import Serializable
 
 
 class KerasContract(Serializable, keras.Model):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
-    def compile(self, optimizer="adam", loss: Objective | None = None, **kwargs):
+    def compile(
+        self,
+        optimizer="adam",
+        loss: Objective | None = None,
+        *,
+        steps_per_execution: int | str = "auto",
+        jit_compile: bool | str = "auto",
+        **kwargs,
+    ):
         """Configures training.
 
         Args:
             optimizer: a Keras optimizer or its name.
             loss: an objective such as `ELBO(beta=1.0)`; None is `ELBO()`.
-            **kwargs: `run_eagerly`, `steps_per_execution`, `jit_compile` and `auto_scale_loss` of Keras's `compile`.
+            steps_per_execution: steps for each call of the runtime. "auto" is as many as are worth it, and 1 where a
+                callback looks at single batches.
+            jit_compile: whether XLA compiles the steps. "auto" is where that is faster: everywhere but for
+                convolutions on a CPU, and under a strategy with several replicas.
+            **kwargs: `run_eagerly` and `auto_scale_loss` of Keras's `compile`.
 
         Raises:
             TypeError: for a loss that is not an objective, and for Keras metrics, which have no target to compare with.
@@ -42,7 +56,23 @@ class KerasContract(Serializable, keras.Model):
                     f"{type(self).__name__}.compile has no {name}: the logs are loss, log_likelihood and kl. "
                     f"Received: {name}={kwargs[name]!r}."
                 )
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        check_strategy(
+            self,
+            f"{type(self).__name__}.compile",
+            {"optimizer": optimizer, "jit_compile": jit_compile, "steps_per_execution": steps_per_execution},
+        )
+        self._requested = {"steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
+        if jit_compile == "auto":
+            jit_compile = not kwargs.get("run_eagerly") and prefers_xla(self)
+        steps = 1 if steps_per_execution == "auto" else steps_per_execution
+        self._functions = {}  # train and test functions by name and number of steps
+        with self.distribute_strategy.scope():
+            super().compile(optimizer, loss, steps_per_execution=steps, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self) -> dict | None:
+        """What `compile` was asked for; another machine chooses for itself what was left to be chosen."""
+        config = super().get_compile_config()
+        return config and config | self._requested
 
     def compile_from_config(self, config: dict):
         """Compiles a loaded model, with the variables of its optimizer."""
@@ -63,11 +93,7 @@ class KerasContract(Serializable, keras.Model):
         shuffle=True,
         class_weight=None,
         sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
+        **kwargs,
     ):
         """Trains as `keras.Model.fit` does.
 
@@ -77,7 +103,8 @@ class KerasContract(Serializable, keras.Model):
 
         Args:
             x: array (examples, *event), `tf.data.Dataset`, `keras.utils.PyDataset` or generator of batches.
-            y, batch_size, ..., validation_freq: as in `keras.Model.fit`.
+            y, batch_size, ..., sample_weight: as in `keras.Model.fit`.
+            **kwargs: its other arguments: `initial_epoch`, `steps_per_epoch`, `validation_steps`, ...
 
         Returns:
             `keras.callbacks.History`.
@@ -85,48 +112,52 @@ class KerasContract(Serializable, keras.Model):
         Raises:
             ValueError: before `compile`, for empty data, for a wrong shape, for NaN, and for values that the likelihood
                 does not allow.
+            ConnectionError: when another worker of a multi-worker strategy is lost.
         """
         self._require_compiled("fit")
         if class_weight is not None:
             raise ValueError(f"{type(self).__name__}.fit has no classes to weight. Received: {class_weight=}.")
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = self._split((x, y, sample_weight), validation_split)
-        x = self.checked(x, "fit")
+        x, first_batch = self._look_at(x, "fit")
         if validation_data is not None:
             validation_data = self._checked_pair(validation_data)
         if _is_array(x):
-            x = array_batches(_pack(x, y, sample_weight), batch_size or 32, shuffle, self.seed)
+            batch_size = batch_size or 32
+            first_batch = x[:batch_size]
+            x = array_batches(_pack(x, y, sample_weight), batch_size, shuffle, self.seed)
             y = sample_weight = batch_size = None
+        self._choose_steps(x, first_batch, callbacks)
         guards = [StopAtNonFinite()]
         if hasattr(x, "epoch"):
             guards.append(FollowEpoch(x.epoch))
-        return super().fit(
-            x=x,
-            y=y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=_with(guards, callbacks),
-            validation_data=validation_data,
-            shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
-            sample_weight=sample_weight,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_steps=validation_steps,
-            validation_batch_size=validation_batch_size,
-            validation_freq=validation_freq,
-        )
+        with workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"):
+            return super().fit(
+                x=x,
+                y=y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=_with(guards, callbacks),
+                validation_data=validation_data,
+                shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
+                sample_weight=sample_weight,
+                **kwargs,
+            )
 
     def evaluate(self, x=None, y=None, **kwargs):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
         self._require_compiled("evaluate")
         y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
-            x = self.checked(x, "evaluate")
+            x, first_batch = self._look_at(x, "evaluate")
+            self._choose_steps(x, first_batch, kwargs.get("callbacks"))
         return super().evaluate(x, y, **kwargs)
 
     def predict(self, x, **kwargs):
         """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`."""
+        if self.compiled:
+            self._choose_steps(None, None, None)
         return super().predict(self.checked(x, "predict"), **kwargs)
 
     def predict_step(self, data) -> tf.Tensor:
@@ -170,6 +201,40 @@ class KerasContract(Serializable, keras.Model):
         self._require_built("export")
         write_saved_model(self, self.serving_signatures(), filepath, verbose=bool(verbose))
 
+    # --- how steps are run -------------------------------------------------------------------------------------------
+
+    def make_train_function(self, force=False):
+        """Builds `train_function`: Keras's, or one XLA program for several steps."""
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = self._looped("train", self.train_step, self.train_function)
+
+    def make_test_function(self, force=False):
+        """Builds `test_function`: Keras's, or one XLA program for several steps."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = self._looped("test", self.test_step, self.test_function)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras would trace a step here, which fails for several workers; `_look_at` has built everything."""
+
+    def _looped(self, name: str, step, function):
+        steps = self.steps_per_execution
+        if self.jit_compile and steps > 1 and single(self.distribute_strategy):
+            function = compiled_loop(self, step, steps, otherwise=function)
+        self._functions[name, steps] = function
+        return function
+
+    def _choose_steps(self, batches, first_batch, callbacks) -> None:
+        if self._requested["steps_per_execution"] != "auto":
+            return
+        steps = 1
+        if self.jit_compile and first_batch is not None:
+            steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []))
+        self.steps_per_execution = steps
+        self.train_function = self._functions.get(("train", steps))
+        self.test_function = self._functions.get(("test", steps))
+
     # --- checks ------------------------------------------------------------------------------------------------------
 
     def check_shape(self, shape) -> None:
@@ -199,19 +264,25 @@ class KerasContract(Serializable, keras.Model):
 
     def checked(self, x, method: str):
         """`x`, after a look at all of an array or at the first batch of anything else; builds the model for it."""
+        return self._look_at(x, method)[0]
+
+    def _look_at(self, x, method: str):
+        """`x`, and what was looked at: all of an array, the first batch of anything else, None where only Keras can."""
         if _is_array(x):
             x = batch = _as_array(x)
         else:
             x, batch = _peek(x)
         if batch is None:
-            return x
+            return x, None
         if len(batch.shape) == 0 or len(batch) == 0:
             raise ValueError(f"{type(self).__name__}.{method} needs at least one example. Received: empty data.")
         self.check_data(batch)
         if not self.built:
             with self.distribute_strategy.scope():
                 self.build((None, *batch.shape[1:]))
-        return x
+        if self.compiled and not single(self.distribute_strategy):
+            self._create_variables()
+        return x, batch
 
     def _checked_pair(self, validation_data):
         if _is_array(validation_data) or not isinstance(validation_data, tuple | list):

@@ -1,5 +1,7 @@
 """The variational autoencoder."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -71,9 +73,18 @@ class VAE(LatentVariableModel):
 
     def call(self, inputs) -> Trace:
         """Encodes a batch, shape (batch, *event), draws z, and returns the trace."""
-        x = self._as_batch(inputs)
-        z = self.draw(self.posterior(x), self.prior())
-        return Trace(x, self.likelihood(z.value), {"z": z})
+        return self.tracer(inputs)()
+
+    def tracer(self, x) -> Callable[[], Trace]:
+        """A function that draws z and returns the trace; `x`, shape (batch, *event), is encoded here."""
+        x = self._as_batch(x)
+        posterior, prior = self.posterior(x), self.prior()
+
+        def draw_trace():
+            z = self.draw(posterior, prior)
+            return Trace(x, self.likelihood(z.value), {"z": z})
+
+        return draw_trace
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""

@@ -1,0 +1,76 @@
+"""The matrix products and convolutions of a training step and nothing else, through TensorFlow: the floor of a step."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import tensorflow as tf
+from workloads import PIXELS, SIDE, Workload, measure
+
+
+def dense(rows, inputs, outputs, input_gradient=True):
+    """Operations of one dense layer, forward and backward, on random tensors."""
+    x, kernel = tf.random.normal([rows, inputs]), tf.random.normal([inputs, outputs])
+    gradient = tf.random.normal([rows, outputs])
+
+    def run():
+        products = [x @ kernel, tf.matmul(x, gradient, transpose_a=True)]
+        return products + ([tf.matmul(gradient, kernel, transpose_b=True)] if input_gradient else [])
+
+    return run
+
+
+def convolution(rows, side, inputs, outputs, input_gradient=True):
+    """The same of a 3x3 convolution of stride 2 on a grid of `side`; a transposed one has the same three."""
+    x, kernel = tf.random.normal([rows, side, side, inputs]), tf.random.normal([3, 3, inputs, outputs])
+    gradient = tf.random.normal([rows, side // 2, side // 2, outputs])
+
+    def run():
+        results = [
+            tf.nn.conv2d(x, kernel, 2, "SAME"),
+            tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=[1, 2, 2, 1], padding="SAME"
+            ),
+        ]
+        return results + ([tf.nn.conv2d_transpose(gradient, kernel, x.shape, 2)] if input_gradient else [])
+
+    return run
+
+
+def layers(workload: Workload):
+    rows, latent = workload.batch, workload.latent
+    if not workload.convolutional:
+        encoder = [PIXELS, *workload.units, 2 * latent]
+        decoder = [latent, *workload.units[::-1], PIXELS]
+        sizes = [*zip(encoder[:-1], encoder[1:], strict=True), *zip(decoder[:-1], decoder[1:], strict=True)]
+        return [dense(rows, a, b, input_gradient=number > 0) for number, (a, b) in enumerate(sizes)]
+    a, b = workload.units
+    return [
+        convolution(rows, SIDE, 1, a, input_gradient=False),
+        convolution(rows, SIDE // 2, a, b),
+        dense(rows, 7 * 7 * b, 2 * latent),
+        dense(rows, latent, 7 * 7 * b),
+        convolution(rows, SIDE // 2, b, b),
+        convolution(rows, SIDE, a, b),
+        dense(rows * PIXELS, a, 1),
+    ]
+
+
+def epochs(workload: Workload):
+    operations = layers(workload)
+
+    @tf.function
+    def epoch():
+        for _ in tf.range(workload.steps):
+            results = [tensor for run in operations for tensor in run()]
+            with tf.control_dependencies(results):
+                tf.no_op()
+
+    while True:
+        epoch()
+        yield
+
+
+if __name__ == "__main__":
+    measure(epochs, sys.argv[1:])

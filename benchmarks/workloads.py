@@ -1,0 +1,58 @@
+"""What is timed: networks, batches and data, the same for every peer."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+LEARNING_RATE = 1e-3
+SIDE = 28
+PIXELS = SIDE * SIDE
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A VAE of binary 28x28 images, trained by Adam on the ELBO with one draw, float32."""
+
+    units: tuple[int, ...]  # of both dense networks, or the filters of both convolutional ones
+    latent: int
+    batch: int
+    steps: int  # in an epoch
+    convolutional: bool = False
+    activation: str = "relu"
+
+    def images(self) -> np.ndarray:
+        """Binary images, float32, shape (batch * steps, 784)."""
+        rng = np.random.default_rng(0)
+        return (rng.random((self.batch * self.steps, PIXELS)) < 0.13).astype(np.float32)
+
+
+WORKLOADS = {
+    "dense 200-200, z 50, batch 20": Workload((200, 200), 50, 20, 300, activation="tanh"),
+    "dense 200-200, z 50, batch 100": Workload((200, 200), 50, 100, 150, activation="tanh"),
+    "dense 512-256, z 32, batch 128": Workload((512, 256), 32, 128, 100),
+    "convolutional 32-64, z 32, batch 128": Workload((32, 64), 32, 128, 20, convolutional=True),
+}
+
+
+def measure(epochs: Callable[[Workload], Iterator[None]], names: list[str]) -> None:
+    """Prints, as one line of JSON, what a peer takes for a step of each workload.
+
+    Args:
+        epochs: trains one epoch between each two of its yields, without end; the first epoch may compile.
+        names: of the workloads.
+    """
+    results = {}
+    for name in names:
+        workload = WORKLOADS[name]
+        training = epochs(workload)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            next(training)
+            seconds.append(time.perf_counter() - start)
+        training.close()
+        results[name] = {"ms": 1e3 * float(np.median(seconds[1:])) / workload.steps, "first_epoch_s": seconds[0]}
+    print(json.dumps(results))

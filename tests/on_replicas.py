@@ -1,0 +1,103 @@
+"""Trains on two logical devices; run by test_replicas.py in a process of its own."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_vae as kv
+from keras_vae.callbacks import BackupAndRestore
+from keras_vae.sampling import sampling
+
+devices = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(devices[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+# One for all checks: TensorFlow lets strategies over the same devices share the numbers of their collective operations.
+STRATEGY = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+X = (np.random.default_rng(0).random((22, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 6: 3 and 3
+ODD = X[:19]  # a last one of 3: 2 and 1
+
+
+def model(scale: float = 1e-6) -> kv.VAE:
+    """A model whose draws are all but equal to their mean: devices that draw other noise then agree."""
+    keras.utils.set_random_seed(1)
+    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
+    made = kv.VAE(kv.FixedScaleNormal(2, encoder, scale=scale), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
+    made.compile(keras.optimizers.SGD(0.1), kv.ELBO(), jit_compile=False)
+    return made
+
+
+def trained(x, folder) -> tuple:
+    made = model()
+    history = made.fit(x, batch_size=8, epochs=3, validation_data=x, verbose=0).history
+    made.save(f"{folder}.keras")
+    made.export(f"{folder}.export/1")
+    return history, made.get_weights(), made.evaluate(x, verbose=0), made.predict(x, verbose=0)
+
+
+def check_equal(folder: str) -> None:
+    for name, x in {"even": X, "odd": ODD}.items():
+        one = trained(x, f"{folder}/one-{name}")
+        with STRATEGY.scope():
+            two = trained(x, f"{folder}/two-{name}")
+        for key, values in one[0].items():
+            np.testing.assert_allclose(two[0][key], values, rtol=2e-5, err_msg=f"{name} {key}")
+        for a, b in zip(one[1], two[1], strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(two[2], one[2], rtol=2e-5)
+        np.testing.assert_allclose(two[3], one[3], rtol=1e-4, atol=1e-6)
+        loaded = kv.load_model(f"{folder}/two-{name}.keras")
+        np.testing.assert_allclose(loaded.predict(x, verbose=0), two[3], rtol=1e-5, atol=1e-6)
+
+
+def check_noise() -> None:
+    """Two replicas with the same example draw other values."""
+    with STRATEGY.scope():
+        made = model(scale=1.0)
+        made.build((None, 6))
+        made._create_variables()
+
+    @tf.function
+    def draws():
+        def draw():
+            with sampling(1, made._step_seed(0)):
+                return made(X[:1]).latents["z"].value
+
+        return STRATEGY.experimental_local_results(STRATEGY.run(draw))
+
+    first, second = (part.numpy() for part in draws())
+    assert np.abs(first - second).max() > 1e-3
+
+
+def check_errors() -> None:
+    with STRATEGY.scope():
+        made = model()
+        for options, words in [
+            ({"jit_compile": True}, "jit_compile"),
+            ({"steps_per_execution": 3}, "steps_per_execution"),
+            ({"optimizer": keras.optimizers.SGD(0.1, clipnorm=1.0)}, "clipnorm"),
+        ]:
+            with pytest.raises(ValueError, match=f"VAE.compile under MirroredStrategy needs.*{words}"):
+                made.compile(**options)
+
+
+def check_resume(folder: str) -> None:
+    results = []
+    for epochs in ([4], [2, 4]):
+        for until in epochs:
+            with STRATEGY.scope():
+                made = model(scale=1.0)
+                backup = BackupAndRestore(f"{folder}/backup-{len(epochs)}")
+                made.fit(X, batch_size=8, epochs=until, verbose=0, callbacks=[backup])
+        results.append(made.get_weights())
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+if __name__ == "__main__":
+    check_equal(sys.argv[1])
+    check_noise()
+    check_errors()
+    check_resume(sys.argv[1])
+    print("all equal")

@@ -1,0 +1,136 @@
+"""How steps are run: many for one call, compiled or not, on one device or several, with the same result."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_vae as kv
+from keras_vae.evaluation.log_likelihood import Progress, draw_bytes
+from keras_vae.models.execution import prefers_xla, steps_for
+from keras_vae.replicas import global_mean
+
+X = (np.random.default_rng(0).random((23, 6)) < 0.4).astype("float32")
+
+
+def dense_model(**options) -> kv.VAE:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
+    model = kv.VAE(kv.Normal(2, encoder), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
+    model.compile(keras.optimizers.Adam(1e-2), kv.ELBO(), **options)
+    return model
+
+
+def convolutional_model() -> kv.VAE:
+    encoder, decoder = kv.convolutional_encoder((4, 4, 1), [2]), kv.convolutional_decoder(2, (4, 4, 1), [2])
+    return kv.VAE(kv.Normal(2, encoder), kv.Bernoulli((4, 4, 1), decoder), kv.StandardNormal(2))
+
+
+def test_many_steps_in_one_program_equal_single_steps():
+    """23 examples in batches of 4: five full ones and a last one of 3, which is another program."""
+    results = []
+    for options in ({"steps_per_execution": 1, "jit_compile": True}, {"steps_per_execution": 4}, {}):
+        model = dense_model(**options)
+        history = model.fit(X, batch_size=4, epochs=2, validation_data=X, verbose=0).history
+        assert model.jit_compile
+        assert int(model.optimizer.iterations) == 12
+        results.append((model.steps_per_execution, history, model.get_weights()))
+    assert [steps for steps, _, _ in results] == [1, 4, 6]
+    for _, history, weights in results[1:]:
+        for name, values in results[0][1].items():
+            np.testing.assert_allclose(history[name], values, rtol=1e-6, err_msg=name)
+        for weight, expected in zip(weights, results[0][2], strict=True):
+            np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_data_of_unknown_length_end_where_they_end():
+    data = tf.data.Dataset.from_tensor_slices(X).filter(lambda x: True).batch(4)
+    model = dense_model()
+    model.fit(data, epochs=2, verbose=0)
+    assert model.steps_per_execution == 50
+    assert int(model.optimizer.iterations) == 12
+
+
+def test_what_is_chosen():
+    assert prefers_xla(dense_model())
+    assert prefers_xla(convolutional_model()) == bool(tf.config.list_logical_devices("GPU"))
+    batches = kv.batches.array_batches(X, 4)
+    assert steps_for(batches, 100, []) == 6
+    assert steps_for(kv.batches.array_batches(np.zeros((120, 1)), 1), 100, []) == 40, "120 are three times 40"
+    assert steps_for(batches, 2**24, []) == 2, "two batches of 16 MiB fit"
+    assert steps_for(batches, 2**40, []) == 1
+    assert steps_for(X, 100, []) == 1
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            pass
+
+    assert steps_for(batches, 100, [Watch()]) == 1
+    assert steps_for(batches, 100, [keras.callbacks.ModelCheckpoint("a.keras", save_freq=3)]) == 1
+    assert steps_for(batches, 100, [keras.callbacks.ModelCheckpoint("a.keras"), keras.callbacks.EarlyStopping()]) == 6
+
+
+def test_a_callback_that_looks_at_batches_sees_each_of_them():
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((batch, logs["loss"]))
+
+    dense_model().fit(X, batch_size=4, verbose=0, callbacks=[Watch()])
+    assert [batch for batch, _ in seen] == list(range(6))
+    assert len({float(loss) for _, loss in seen}) == 6
+
+
+def test_choices_are_left_open_in_a_saved_model(tmp_path):
+    model = dense_model()
+    model.fit(X, batch_size=4, verbose=0)
+    model.save(tmp_path / "auto.keras")
+    config = kv.load_model(tmp_path / "auto.keras").get_compile_config()
+    assert (config["jit_compile"], config["steps_per_execution"]) == ("auto", "auto")
+    fixed = dense_model(jit_compile=False, steps_per_execution=2)
+    fixed.fit(X, verbose=0)
+    assert (fixed.jit_compile, fixed.steps_per_execution) == (False, 2)
+    assert fixed.get_compile_config()["steps_per_execution"] == 2
+
+
+def test_a_score_goes_on_from_its_file(tmp_path, monkeypatch):
+    model, path = dense_model(), tmp_path / "scores.npz"
+    model.build((None, 6))
+    options = {"samples": 7, "batch_size": 4, "verbose": 0}
+    expected = kv.evaluation.log_likelihood(model, X, **options)
+    written = []
+
+    def interrupted(self, values, effective):
+        if len(self.parts) == 2 and not written:
+            written.append(True)
+            raise KeyboardInterrupt
+        self.parts.append((values, effective))
+
+    monkeypatch.setattr(Progress, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kv.evaluation.log_likelihood(model, X, resume=path, **options)
+    assert np.load(path)["sizes"].tolist() == [4, 4]
+    score = kv.evaluation.log_likelihood(model, X, resume=path, **options)
+    np.testing.assert_array_equal(score.values, expected.values)
+    np.testing.assert_array_equal(score.effective_samples, expected.effective_samples)
+    with pytest.raises(ValueError, match=r"resume.*samples=8.*samples=7"):
+        kv.evaluation.log_likelihood(model, X, resume=path, samples=8, batch_size=4, verbose=0)
+    with pytest.raises(ValueError, match="another batch 0"):
+        kv.evaluation.log_likelihood(model, 1 - X, resume=path, **options)
+
+
+def test_memory_bounds_the_draws_of_a_chunk():
+    model = dense_model()
+    model.build((None, 6))
+    size = draw_bytes(model)
+    assert 4 * (6 + 2 + 5) < size < 4096, "parameters, z and the hidden layer, and what TensorFlow puts between"
+    with pytest.raises(ValueError, match=r"memory=100 bytes, a batch of 4 examples"):
+        kv.evaluation.log_likelihood(model, X, samples=3, batch_size=4, memory=100, verbose=0)
+    small = kv.evaluation.log_likelihood(model, X, samples=4000, batch_size=4, memory=40 * size, verbose=0)
+    large = kv.evaluation.log_likelihood(model, X, samples=4000, batch_size=4, verbose=0)
+    np.testing.assert_allclose(small.values, large.values, atol=0.2)  # other draws: 10 at a time, and all at once
+
+
+def test_the_mean_over_one_replica_is_the_mean():
+    assert float(global_mean(tf.constant([1.0, 2.0, 6.0]))) == 3.0
