@@ -1,8 +1,13 @@
 """Examples -> batches whose order and noise are a function of the seed and the epoch, so that training can resume."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
+
+CALLS = 4  # batches that are made at the same time
+AHEAD = 50  # batches that wait for the training, at most
+AHEAD_BYTES = 2**25
 
 
 def indexed_batches(
@@ -44,8 +49,8 @@ def indexed_batches(
 
     # One function for each batch, outside of the flat_map: a function inside of it is instantiated in every epoch.
     numbered = tf.data.Dataset.from_tensors(0).flat_map(begin).enumerate()
-    dataset = numbered.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return _finish(dataset, count, epoch)
+    dataset = numbered.map(batch, num_parallel_calls=CALLS)
+    return _finish(dataset, batch_size, count, epoch)
 
 
 def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
@@ -69,7 +74,7 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
     return indexed_batches(size, batch_size, gather, shuffle, seed)
 
 
-def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> tf.data.Dataset:
+def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], batch_size: int, cardinality: int) -> tf.data.Dataset:
     """A dataset that is built anew for each epoch, from the number of that epoch; for streams.
 
     Everything random in `build` must be drawn from its argument: then epoch 7 is the same whether the process has run
@@ -79,6 +84,7 @@ def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> t
 
     Args:
         build: from an int64 scalar, the epoch, to the dataset of that epoch's batches.
+        batch_size: examples in a batch.
         cardinality: number of batches in an epoch, or `tf.data.UNKNOWN_CARDINALITY`.
 
     Returns:
@@ -90,7 +96,7 @@ def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], cardinality: int) -> t
     def begin(_):
         return build(epoch.assign_add(1) - 1)
 
-    return _finish(tf.data.Dataset.from_tensors(0).flat_map(begin), cardinality, epoch)
+    return _finish(tf.data.Dataset.from_tensors(0).flat_map(begin), batch_size, cardinality, epoch)
 
 
 def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
@@ -112,9 +118,22 @@ def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.
     return blocks.enumerate().map(shuffle).unbatch()
 
 
-def _finish(dataset: tf.data.Dataset, cardinality: int, epoch: tf.Variable) -> tf.data.Dataset:
+def ahead(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """The same batches, made while others are trained on: up to 50 of them, or 32 MiB.
+
+    Without autotuning: the thread that it runs beside each iterator, when an epoch ends in its sleep, holds up the end
+    for as long as it has to sleep still, which may be seconds.
+    """
+    specs = tf.nest.flatten(batches.element_spec)
+    size = batch_size * sum(math.prod(spec.shape[1:]) * spec.dtype.size for spec in specs)
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(min(AHEAD, max(1, AHEAD_BYTES // max(1, size)))).with_options(options)
+
+
+def _finish(dataset: tf.data.Dataset, batch_size: int, cardinality: int, epoch: tf.Variable) -> tf.data.Dataset:
     if cardinality != tf.data.UNKNOWN_CARDINALITY:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    dataset = ahead(dataset, batch_size)
     dataset.epoch = epoch
     return dataset

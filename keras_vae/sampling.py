@@ -1,5 +1,6 @@
-"""Randomness as an input: how many draws a model makes, and from which seed."""
+"""Randomness as an input: how many draws a model makes, from which seed, and the noise itself."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -64,3 +65,45 @@ def fold(seed, *numbers) -> tf.Tensor:
     for number in numbers:
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
     return seed
+
+
+def standard_normal(shape, seed) -> tf.Tensor:
+    """Draws from N(0, 1): but for rounding the same with XLA and without, on every device.
+
+    `tf.random.stateless_normal` promises neither, and its counters (Philox, four words of 64-bit products) are slow in
+    XLA on a CPU: a millisecond for 5,000 draws inside of a training step. Here each draw is the number of its place,
+    encrypted by the 20 rounds of Threefry-2x32 and sent through the inverse of the normal distribution function.
+
+    Args:
+        shape: of the draws, integers or an int32 tensor.
+        seed: int32 tensor of shape (2,), the key.
+
+    Returns:
+        float32, between -5.3 and 5.3: a multiple of 2^-23 is as fine as its uniform draw gets.
+
+    Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    count = tf.reduce_prod(shape)
+    bits, _ = threefry(tf.unstack(tf.bitcast(seed, tf.uint32)), (tf.cast(tf.range(count), tf.uint32), _word(0)))
+    whole = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32), tf.float32)  # 23 bits
+    uniform = (whole + 0.5) * 2.0**-22 - 1  # in (-1, 1), exact
+    return tf.reshape(math.sqrt(2) * tf.math.erfinv(uniform), shape)
+
+
+def threefry(key, counter) -> tuple[tf.Tensor, tf.Tensor]:
+    """Threefry-2x32 with 20 rounds: two words, uint32 of one shape, from a key of two words and a counter of two."""
+    first, second = key
+    keys = (first, second, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(first, second), _word(0x1BD11BDA)))
+    left, right = counter[0] + keys[0], counter[1] + keys[1]
+    for number in range(5):
+        for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[number % 2]:
+            left += right
+            high, low = tf.bitwise.left_shift(right, rotation), tf.bitwise.right_shift(right, 32 - rotation)
+            right = tf.bitwise.bitwise_xor(left, tf.bitwise.bitwise_or(high, low))
+        left += keys[(number + 1) % 3]
+        right += keys[(number + 2) % 3] + _word(number + 1)
+    return left, right
+
+
+def _word(value: int) -> tf.Tensor:
+    return tf.constant(value, tf.uint32)

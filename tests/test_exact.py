@@ -3,12 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
-from keras_vae.sampling import fold, sampling
+from keras_vae.distributions.discrete import softplus
+from keras_vae.sampling import fold, sampling, standard_normal, threefry
 
 tfd = tfp.distributions
 
@@ -201,3 +203,41 @@ def test_baseline_equals_scipy():
     got = kv.evaluation.independent_values([train], [test[:5], test[5:]], kv.Normal)
     expected = scipy.stats.norm(train.mean(axis=0), train.std(axis=0)).logpdf(test).sum(axis=1)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "words"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_words_of_its_authors(key, counter, words):
+    """Known answers of the Random123 library (threefry2x32, 20 rounds)."""
+    result = threefry(*(tf.unstack(tf.constant(pair, tf.uint32)) for pair in (key, counter)))
+    assert tuple(int(word) for word in result) == words
+
+
+def test_standard_normal_has_that_distribution():
+    draws = standard_normal([500, 200], fold(3)).numpy()
+    assert scipy.stats.kstest(draws.ravel(), "norm").pvalue > 1e-3
+    assert abs(draws.mean()) < 3 / np.sqrt(1e5)
+    assert abs(draws.var() - 1) < 3 * np.sqrt(2 / 1e5)
+    correlation = np.corrcoef(draws.ravel()[:-1], draws.ravel()[1:])[0, 1]
+    assert abs(correlation) < 3 / np.sqrt(1e5)
+    other = standard_normal([500, 200], fold(4)).numpy()
+    assert abs(np.corrcoef(draws.ravel(), other.ravel())[0, 1]) < 3 / np.sqrt(1e5)
+    compiled = tf.function(standard_normal, jit_compile=True)([500, 200], fold(3))
+    np.testing.assert_allclose(compiled, draws, rtol=1e-5, atol=1e-6)
+
+
+def test_softplus_against_numpy_in_double_precision():
+    x = np.concatenate([np.linspace(-80, 80, 10_001), np.logspace(-8, 1, 100), -np.logspace(-8, 1, 100)]).astype("f4")
+    expected = np.logaddexp(0, x.astype("f8"))
+    np.testing.assert_allclose(softplus(tf.constant(x)), expected, rtol=4e-7)
+    with tf.GradientTape() as tape:
+        points = tf.constant([-80.0, -3.0, 0.0, 3.0, 80.0])
+        tape.watch(points)
+        total = tf.reduce_sum(softplus(points))
+    np.testing.assert_allclose(tape.gradient(total, points), scipy.special.expit([-80, -3, 0, 3, 80]), rtol=1e-6)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.batches import CALLS, ahead
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNormal
 from keras_vae.sampling import fold
@@ -179,6 +180,6 @@ def _evaluation(rows: Rows, observation: Observation, batch_size: int, seed: tf.
     def observe_block(number, stored):
         return observation(stored, fold(seed, number))
 
-    blocks = rows.stored(BLOCK).enumerate().map(observe_block, num_parallel_calls=tf.data.AUTOTUNE)
+    blocks = rows.stored(BLOCK).enumerate().map(observe_block, num_parallel_calls=CALLS)
     batches = blocks.rebatch(batch_size).apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return ahead(batches, batch_size)

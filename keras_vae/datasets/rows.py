@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import epochs, indexed_batches, shuffled_blocks
+from keras_vae.batches import CALLS, epochs, indexed_batches, shuffled_blocks
 
 # From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations.
 Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -31,7 +31,7 @@ class IndexedRows:
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in their order."""
-        return tf.data.Dataset.range(len(self)).batch(batch_size).map(self.at, num_parallel_calls=tf.data.AUTOTUNE)
+        return tf.data.Dataset.range(len(self)).batch(batch_size).map(self.at, num_parallel_calls=CALLS)
 
 
 class ArrayRows(IndexedRows):
@@ -115,9 +115,9 @@ class StreamRows:
             def observe_batch(number, stored):
                 return observe(stored, epoch, number)
 
-            return batches.enumerate().map(observe_batch, num_parallel_calls=tf.data.AUTOTUNE)
+            return batches.enumerate().map(observe_batch, num_parallel_calls=CALLS)
 
-        return epochs(build, cardinality=-(-len(self) // batch_size))
+        return epochs(build, batch_size, cardinality=-(-len(self) // batch_size))
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in the stream's order."""

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer
+from keras_vae.sampling import standard_normal
 
 tfd = tfp.distributions
 
@@ -131,8 +132,17 @@ class StandardNormal(DistributionLayer):
         return _independent_normal(loc, tf.ones_like(loc), self.event_shape)
 
 
+class _Normal(tfd.Normal):
+    """`tfd.Normal` with the noise of `standard_normal`."""
+
+    def _sample_n(self, n, seed=None):
+        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
+        shape = tf.concat([[n], self._batch_shape_tensor(loc=loc, scale=scale)], axis=0)
+        return loc + scale * standard_normal(shape, tfp.random.sanitize_seed(seed))
+
+
 def _independent_normal(loc, scale, event_shape) -> tfd.Distribution:
-    return tfd.Independent(tfd.Normal(loc, scale), reinterpreted_batch_ndims=len(event_shape))
+    return tfd.Independent(_Normal(loc, scale), reinterpreted_batch_ndims=len(event_shape))
 
 
 def _positive(layer, name: str, value: float) -> float:

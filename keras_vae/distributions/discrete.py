@@ -1,6 +1,7 @@
 """Distributions of binary, categorical and counted data."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ class Bernoulli(DistributionLayer):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
         return tfd.Independent(
-            tfd.Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=len(self.event_shape)
+            _Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=len(self.event_shape)
         )
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
@@ -41,3 +42,26 @@ class Bernoulli(DistributionLayer):
                 "these probabilities, not a density of grey levels. Draw binary values, or use another likelihood.",
                 stacklevel=4,
             )
+
+
+class _Bernoulli(tfd.Bernoulli):
+    """`tfd.Bernoulli` whose log_prob takes one softplus for each value, not two."""
+
+    def _log_prob(self, event):
+        logits = tf.convert_to_tensor(self.logits)
+        return tf.cast(event, logits.dtype) * logits - softplus(logits)
+
+
+@tf.custom_gradient
+def softplus(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """log(1 + e^x), of products and one quotient beside the exponential: XLA on a CPU runs its own at half the speed.
+
+    With t = e^-|x| and s = t / (2 + t), log(1 + t) = 2 artanh s = 2 (s + s^3 / 3 + s^5 / 5 + ...). Here s <= 1/3: eight
+    terms leave a relative error of 2e-9, less than the rounding of float32.
+    """
+    t = tf.exp(-tf.abs(x))
+    s = t / (2 + t)
+    series = tf.zeros_like(s)
+    for power in range(15, 0, -2):
+        series = series * s * s + 1 / power
+    return tf.nn.relu(x) + 2 * s * series, lambda upstream: upstream * tf.sigmoid(x)
