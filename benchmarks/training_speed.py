@@ -4,17 +4,14 @@ Each peer runs in a process of its own, so many times as there are rounds; the t
 that is not installed is named as skipped: `pip install ".[bench]"` installs them all.
 
     python benchmarks/training_speed.py
+    python benchmarks/training_speed.py --choices
     python benchmarks/training_speed.py --rounds 1 --peers ours jax --workloads "batch 20"
 """
 
 import argparse
-import importlib.util
-import json
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
+from rounds import in_turn
 from workloads import WORKLOADS
 
 PEERS = {
@@ -24,46 +21,45 @@ PEERS = {
     "PyTorch compiled": ("pytorch_loop.py --compiled", "torch"),
     "Pythae": ("pythae_trainer.py", "pythae"),
     "Keras defaults": ("keras_defaults.py", "keras"),
-    "matrix products": ("products.py", "tensorflow"),
+    "products alone": ("products.py", "tensorflow"),
 }
-
-
-def run(peer: str, names: list[str]) -> dict[str, dict]:
-    """One process of a peer: by workload, milliseconds for a step and seconds for the first epoch."""
-    script, *options = PEERS[peer][0].split()
-    command = [sys.executable, str(Path(__file__).parent / "peers" / script), *options, *names]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{peer} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+CHOICES = {
+    "ours": ("ours.py", "keras_vae"),
+    "XLA": ("ours.py --xla", "keras_vae"),
+    "no XLA": ("ours.py --no-xla", "keras_vae"),
+    "one step for each call": ("ours.py --single", "keras_vae"),
+    "10 steps for each call": ("ours.py --ten", "keras_vae"),
+    "examples shuffled, then batched": ("ours.py --examples", "keras_vae"),
+}
+FLOOR = "products alone"
 
 
 def main(options: argparse.Namespace) -> None:
     names = [name for name in WORKLOADS if options.workloads in name]
-    peers = [peer for peer in PEERS if not options.peers or any(word in peer.lower() for word in options.peers)]
-    missing = [peer for peer in peers if importlib.util.find_spec(PEERS[peer][1]) is None]
-    peers = [peer for peer in peers if peer not in missing]
-    rounds = []
-    for number in range(options.rounds):
-        rounds.append({peer: run(peer, names) for peer in peers})
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    if missing:
-        print("Skipped, not installed: " + ", ".join(missing))
-    print("Medians over the rounds. ms: for a step. ours/peer: our throughput over the peer's.")
+    peers = CHOICES if options.choices else PEERS
+    wanted = [peer for peer in peers if not options.peers or any(word in peer.lower() for word in options.peers)]
+    results = in_turn({peer: peers[peer] for peer in wanted}, names, options.rounds)
+    print(f"Medians of {options.rounds} rounds. ms: for a step. ours/peer: our throughput over the peer's.")
+    print("products: the share of the step that its matrix products and convolutions alone would take.")
     for name in names:
-        print(f"\n| {name} | ms | ours/peer | first epoch, s |\n|---|---|---|---|")
-        for peer in peers:
-            ms = statistics.median(result[peer][name]["ms"] for result in rounds)
-            first = statistics.median(result[peer][name]["first_epoch_s"] for result in rounds)
-            ratio = ""
-            if "ours" in peers:
-                ratio = f"{statistics.median(r[peer][name]['ms'] / r['ours'][name]['ms'] for r in rounds):.2f}"
-            print(f"| {peer} | {ms:.2f} | {ratio} | {first:.1f} |")
+        print(f"\n| {name} | ms | ours/peer | products | first epoch, s |\n|---|---|---|---|---|")
+        for peer in results[0]:
+            ms, first = (statistics.median(r[peer][name][key] for r in results) for key in ("ms", "first_epoch_s"))
+            ratio, share = quotient(results, name, peer, "ours"), quotient(results, name, FLOOR, peer)
+            print(f"| {peer} | {ms:.2f} | {ratio} | {share} | {first:.1f} |")
+
+
+def quotient(results: list[dict], name: str, one: str, other: str) -> str:
+    """Median of the time of one peer over that of another, each taken within a round; empty without both of them."""
+    if one not in results[0] or other not in results[0]:
+        return ""
+    return f"{statistics.median(r[one][name]['ms'] / r[other][name]['ms'] for r in results):.2f}"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--choices", action="store_true", help="ours against ours with one of the defaults changed")
     parser.add_argument("--peers", nargs="*", type=str.lower, default=[], help="parts of the names of the peers")
     parser.add_argument("--workloads", default="", help="a part of the names of the workloads")
     main(parser.parse_args())

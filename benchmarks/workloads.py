@@ -1,6 +1,7 @@
 """What is timed: networks, batches and data, the same for every peer."""
 
 import json
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,12 @@ class Workload:
 
     def images(self) -> np.ndarray:
         """Binary images, float32, shape (batch * steps, 784)."""
-        rng = np.random.default_rng(0)
-        return (rng.random((self.batch * self.steps, PIXELS)) < 0.13).astype(np.float32)
+        return binary_images(self.batch * self.steps)
+
+
+def binary_images(count: int) -> np.ndarray:
+    """Random images with the share of ones that MNIST has, float32, shape (count, 784)."""
+    return (np.random.default_rng(0).random((count, PIXELS)) < 0.13).astype(np.float32)
 
 
 WORKLOADS = {
@@ -56,3 +61,17 @@ def measure(epochs: Callable[[Workload], Iterator[None]], names: list[str]) -> N
         training.close()
         results[name] = {"ms": 1e3 * float(np.median(seconds[1:])) / workload.steps, "first_epoch_s": seconds[0]}
     print(json.dumps(results))
+
+
+def measure_score(score: Callable[[int, int], float], arguments: list[str]) -> None:
+    """Prints, as one line of JSON, what a peer takes to score images.
+
+    Args:
+        score: from numbers of images and samples to the mean log p(x).
+        arguments: the two numbers.
+    """
+    start = time.perf_counter()
+    mean = score(*map(int, arguments))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(json.dumps({"seconds": seconds, "peak_mib": peak, "log_likelihood": mean}))

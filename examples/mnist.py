@@ -1,4 +1,4 @@
-"""MNIST with dynamic binarization: trains for about eleven minutes on two cores, scores all test images, draws figures.
+"""MNIST with dynamic binarization: trains for about ten minutes on two cores, scores all test images, draws figures.
 
 The network is that of Burda et al. 2016 (arXiv:1509.00519) with one stochastic layer: 200-200 tanh units, 50 latents.
 

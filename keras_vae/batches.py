@@ -16,6 +16,7 @@ def indexed_batches(
     read: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
     shuffle: bool = True,
     seed: int = 0,
+    drop_remainder: bool = False,
 ) -> tf.data.Dataset:
     """Batches of examples that can be read by their number, in an order drawn from (seed, epoch).
 
@@ -25,6 +26,7 @@ def indexed_batches(
     Args:
         size: number of examples.
         batch_size: examples in a batch; the last batch of an epoch may be smaller.
+        drop_remainder: whether to leave out that smaller batch.
         read: from row numbers, int64 of shape (batch,), the epoch and the number of the batch, int64 scalars, to the
             batch. Its own noise must be drawn from the last two.
         shuffle: whether each epoch has an order of its own.
@@ -33,7 +35,7 @@ def indexed_batches(
     Returns:
         A dataset of batches; see `epochs` for its attribute `epoch`.
     """
-    count = -(-size // batch_size)
+    count = number_of_batches(size, batch_size, drop_remainder)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
     @tf.autograph.experimental.do_not_convert
@@ -42,7 +44,9 @@ def indexed_batches(
 
     @tf.autograph.experimental.do_not_convert
     def batch(number, epoch):
-        rows = tf.range(number * batch_size, tf.minimum((number + 1) * batch_size, size))
+        rows = number * batch_size + tf.range(batch_size, dtype=tf.int64)
+        if not drop_remainder:
+            rows = rows[: size - number * batch_size]
         if shuffle:
             rows = tf.random.experimental.index_shuffle(rows, tf.stack([tf.cast(seed, tf.int64), epoch]), size - 1)
         return read(rows, epoch, number)
@@ -51,6 +55,11 @@ def indexed_batches(
     numbered = tf.data.Dataset.from_tensors(0).flat_map(begin).enumerate()
     dataset = numbered.map(batch, num_parallel_calls=CALLS)
     return _finish(dataset, batch_size, count, epoch)
+
+
+def number_of_batches(size: int, batch_size: int, drop_remainder: bool = False) -> int:
+    """Batches in an epoch of `size` examples."""
+    return size // batch_size if drop_remainder else -(-size // batch_size)
 
 
 def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:

@@ -113,12 +113,28 @@ def test_a_stream_is_shuffled_by_epoch_and_complete():
         return [int(i[0]) for batch in batches for i in batch]
 
     assert numbers(rows.stored(16)) == list(range(100))
-    training = rows.training(16, 0, lambda stored, epoch, number: stored)
+    training = rows.training(0, lambda stored, epoch, number: stored, batch_size=16, drop_remainder=False)
     first, second = numbers(training), numbers(training)
     assert sorted(first) == sorted(second) == list(range(100))
     assert first != second
     training.epoch.assign(0)
     assert numbers(training) == first
+
+
+@pytest.mark.parametrize("source", ["digits", ".npy", "stream"])
+def test_batches_without_a_remainder_have_static_shapes(tmp_path, source):
+    if source == "stream":
+        rows = StreamRows(tf.data.Dataset.range(100).map(lambda i: i[None]), 100, (1,), buffer=30)
+        splits = {"train": rows.training(0, lambda stored, epoch, number: stored, batch_size=16, drop_remainder=True)}
+        sizes = {"train": 100}
+    else:
+        np.save(tmp_path / "x.npy", RNG.normal(size=(200, 3)))
+        data = load(tmp_path / "x.npy" if source == ".npy" else source, batch_size=16, drop_remainder=True)
+        splits, sizes = {name: getattr(data, name) for name in data.sizes}, data.sizes
+    for name, batches in splits.items():
+        assert batches.element_spec.shape.is_fully_defined()
+        assert int(batches.cardinality()) == len(list(batches)) == sizes[name] // 16
+        assert {len(batch) for batch in batches} == {16}
 
 
 def test_binary_draws_have_the_probability_of_their_grey_level():

@@ -1,4 +1,4 @@
-"""keras_vae: `compile(optimizer, loss)` and `fit(data)`, nothing else set."""
+"""keras_vae: `compile(optimizer, loss)` and `fit(data)`, nothing else set but by an option."""
 
 import queue
 import sys
@@ -8,9 +8,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
+import tensorflow as tf
 from workloads import LEARNING_RATE, PIXELS, SIDE, Workload, measure
 
 import keras_vae as kv
+
+OPTIONS = {
+    "--xla": {"jit_compile": True},
+    "--no-xla": {"jit_compile": False},
+    "--single": {"steps_per_execution": 1},
+    "--ten": {"steps_per_execution": 10},
+    "--examples": {},
+}
 
 
 def build(workload: Workload) -> tuple[kv.VAE, tuple[int, ...]]:
@@ -28,9 +37,16 @@ def build(workload: Workload) -> tuple[kv.VAE, tuple[int, ...]]:
 
 def epochs(workload: Workload):
     model, shape = build(workload)
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), kv.ELBO())
+    settings = {}
+    for word in sys.argv:
+        settings |= OPTIONS.get(word, {})
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), kv.ELBO(), **settings)
     x = workload.images().reshape(-1, *shape)
-    yield from fit_by_epoch(model, x, batch_size=workload.batch)
+    if "--examples" in sys.argv:
+        examples = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x))
+        yield from fit_by_epoch(model, examples.batch(workload.batch).prefetch(tf.data.AUTOTUNE))
+    else:
+        yield from fit_by_epoch(model, x, batch_size=workload.batch)
 
 
 def fit_by_epoch(model: keras.Model, x, **options):
@@ -54,4 +70,4 @@ def fit_by_epoch(model: keras.Model, x, **options):
 
 
 if __name__ == "__main__":
-    measure(epochs, sys.argv[1:])
+    measure(epochs, [name for name in sys.argv[1:] if name not in OPTIONS])

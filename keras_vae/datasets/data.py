@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import CALLS, ahead
+from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNormal
 from keras_vae.sampling import fold
@@ -107,8 +107,14 @@ def observe(
     likelihood: type[DistributionLayer] | None,
     seed: int,
     like: Data | None = None,
+    drop_remainder: bool = False,
 ) -> Data:
     """Chooses how values become observations, and builds the pipelines; the arguments are those of `load`."""
+    sizes = {name: len(rows) for name, rows in source.splits.items()}
+    if drop_remainder and min(sizes.values()) < batch_size:
+        raise ValueError(
+            f"datasets.load needs a batch in each split for drop_remainder. Received: batch_size={batch_size}, {sizes}."
+        )
     train = source.splits["train"]
     sample = train.sample(sample_size(train.shape))
     binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
@@ -119,15 +125,16 @@ def observe(
     else:
         observation = _continuous(source, binary, sample, like)
     scaled = (sample.astype(np.float32) - observation.offset) / observation.scale
+    batching = {"batch_size": batch_size, "drop_remainder": drop_remainder}
     return Data(
         name=source.name,
-        train=_training(train, observation, batch_size, seed),
-        validation=_evaluation(source.splits["validation"], observation, batch_size, fold(seed, 1)),
-        test=_evaluation(source.splits["test"], observation, batch_size, fold(seed, 2)),
+        train=_training(train, observation, seed, **batching),
+        validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), **batching),
+        test=_evaluation(source.splits["test"], observation, fold(seed, 2), **batching),
         shape=tuple(train.shape),
         value_range=(0.0, 1.0) if observation.drawn else (float(scaled.min()), float(scaled.max())),
         likelihood=likelihood,
-        sizes={name: len(rows) for name, rows in source.splits.items()},
+        sizes=sizes,
         observation=observation.words,
         columns=source.columns,
         offset=np.asarray(observation.offset, np.float32),
@@ -169,17 +176,20 @@ def _continuous(source: Source, binary: bool, sample: np.ndarray, like: Data | N
     return Observation(words, offset.astype(np.float32), scale.astype(np.float32))
 
 
-def _training(rows: Rows, observation: Observation, batch_size: int, seed: int) -> tf.data.Dataset:
+def _training(rows: Rows, observation: Observation, seed: int, **batching) -> tf.data.Dataset:
     def observe_batch(stored, epoch, number):
         return observation(stored, fold(seed, 0, epoch, number))
 
-    return rows.training(batch_size, seed, observe_batch)
+    return rows.training(seed, observe_batch, **batching)
 
 
-def _evaluation(rows: Rows, observation: Observation, batch_size: int, seed: tf.Tensor) -> tf.data.Dataset:
+def _evaluation(
+    rows: Rows, observation: Observation, seed: tf.Tensor, batch_size: int, drop_remainder: bool
+) -> tf.data.Dataset:
     def observe_block(number, stored):
         return observation(stored, fold(seed, number))
 
     blocks = rows.stored(BLOCK).enumerate().map(observe_block, num_parallel_calls=CALLS)
-    batches = blocks.rebatch(batch_size).apply(tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size)))
+    count = number_of_batches(len(rows), batch_size, drop_remainder)
+    batches = blocks.rebatch(batch_size, drop_remainder).apply(tf.data.experimental.assert_cardinality(count))
     return ahead(batches, batch_size)

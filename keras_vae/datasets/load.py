@@ -19,6 +19,7 @@ def load(
     likelihood: type[DistributionLayer] | None = None,
     seed: int = 0,
     like: Data | None = None,
+    drop_remainder: bool = False,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
@@ -39,19 +40,22 @@ def load(
             `LearnedScaleNormal`.
         seed: integer: of the splits, the order and the draws.
         like: data whose standardisation of columns is to be used, that of the training of a model for instance.
+        drop_remainder: whether to leave out the last, smaller batch of each split: all batches then have one static
+            shape, which TPUs need.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
 
     Raises:
-        ValueError: for files that do not hold what is described above, with what and where.
+        ValueError: for files that do not hold what is described above, with what and where; for a split that has no
+            whole batch under `drop_remainder`.
         FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
     if likelihood is not None and not (isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)):
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    return observe(_find(source, seed), batch_size, likelihood, seed, like)
+    return observe(_find(source, seed), batch_size, likelihood, seed, like, drop_remainder)
 
 
 def _find(source: str | os.PathLike, seed: int) -> Source:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import CALLS, epochs, indexed_batches, shuffled_blocks
+from keras_vae.batches import CALLS, epochs, indexed_batches, number_of_batches, shuffled_blocks
 
 # From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations.
 Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -21,13 +21,13 @@ class IndexedRows:
         """The examples with these numbers, shape (n, *shape), for int64 `rows` of shape (n,)."""
         raise NotImplementedError
 
-    def training(self, batch_size: int, seed: int, observe: Observe) -> tf.data.Dataset:
+    def training(self, seed: int, observe: Observe, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
         """Observed batches, in an order drawn from (seed, epoch)."""
 
         def read(rows, epoch, number):
             return observe(self.at(rows), epoch, number)
 
-        return indexed_batches(len(self), batch_size, read, seed=seed)
+        return indexed_batches(len(self), batch_size, read, seed=seed, drop_remainder=drop_remainder)
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in their order."""
@@ -80,7 +80,7 @@ class ReadRows(IndexedRows):
 
     def at(self, rows: tf.Tensor) -> tf.Tensor:
         batch = tf.numpy_function(self.read, [tf.gather(self.numbers, rows)], self.dtype, stateful=False)
-        return tf.ensure_shape(batch, [None, *self.shape])
+        return tf.ensure_shape(batch, [rows.shape[0], *self.shape])
 
     def sample(self, count: int) -> np.ndarray:
         """About `count` examples, evenly spaced over the split."""
@@ -106,18 +106,18 @@ class StreamRows:
     def __len__(self) -> int:
         return self.size
 
-    def training(self, batch_size: int, seed: int, observe: Observe) -> tf.data.Dataset:
+    def training(self, seed: int, observe: Observe, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
         """Observed batches, shuffled from (seed, epoch)."""
 
         def build(epoch):
-            batches = shuffled_blocks(self.dataset, self.buffer, seed, epoch).batch(batch_size)
+            batches = shuffled_blocks(self.dataset, self.buffer, seed, epoch).batch(batch_size, drop_remainder)
 
             def observe_batch(number, stored):
                 return observe(stored, epoch, number)
 
             return batches.enumerate().map(observe_batch, num_parallel_calls=CALLS)
 
-        return epochs(build, batch_size, cardinality=-(-len(self) // batch_size))
+        return epochs(build, batch_size, number_of_batches(len(self), batch_size, drop_remainder))
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in the stream's order."""

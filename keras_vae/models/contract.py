@@ -131,6 +131,9 @@ class KerasContract(Serializable, keras.Model):
         guards = [StopAtNonFinite()]
         if hasattr(x, "epoch"):
             guards.append(FollowEpoch(x.epoch))
+            if kwargs.get("steps_per_epoch") is None and x.cardinality() > 0 and single(self.distribute_strategy):
+                # Told the length, Keras makes one iterator for each epoch, not two; each costs tens of milliseconds.
+                kwargs["steps_per_epoch"] = int(x.cardinality())
         with workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"):
             return super().fit(
                 x=x,

@@ -1,0 +1,87 @@
+"""Trains on several workers over the loopback; run by test_replicas.py as one process for each worker.
+
+Arguments: what to do, a folder, and for `crash` the number of epochs after which worker 1 kills itself.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()  # before anything else runs
+
+import keras_vae as kv  # noqa: E402
+from keras_vae.callbacks import BackupAndRestore  # noqa: E402
+
+WORKER = STRATEGY.cluster_resolver.task_id
+X = (np.random.default_rng(0).random((22, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 6: 3 and 3
+ODD = X[:19]  # a last one of 3: 2 and 1
+
+
+class Crash(keras.callbacks.Callback):
+    """Kills this worker in the middle of an epoch."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if WORKER == 1 and self.epoch == self.epochs:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def model(scale: float) -> kv.VAE:
+    keras.utils.set_random_seed(1)
+    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
+    made = kv.VAE(kv.FixedScaleNormal(2, encoder, scale=scale), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
+    made.compile(keras.optimizers.SGD(0.1), kv.ELBO(), jit_compile=False)
+    return made
+
+
+def trained(x, path: Path) -> tuple:
+    made = model(scale=1e-6)  # draws all but equal to their mean: workers that draw other noise then agree
+    history = made.fit(x, batch_size=8, epochs=3, validation_data=x, verbose=0).history
+    made.save(f"{path}.keras")
+    made.export(f"{path}.export/1")
+    return history, made.get_weights(), made.evaluate(x, verbose=0)
+
+
+def check_equal(folder: Path) -> None:
+    """The figures, weights and scores of all workers are those of one device."""
+    for name, x in {"even": X, "odd": ODD}.items():
+        with STRATEGY.scope():
+            many = trained(x, folder / f"worker-{WORKER}-{name}")
+        one = trained(x, folder / f"one-{WORKER}-{name}")
+        for key, values in one[0].items():
+            np.testing.assert_allclose(many[0][key], values, rtol=2e-5, err_msg=f"{name} {key}")
+        for a, b in zip(one[1], many[1], strict=True):
+            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(many[2], one[2], rtol=2e-5)
+
+
+def train(folder: Path, epochs: int, callbacks=()) -> None:
+    """Five epochs; the weights of the first worker go to a file."""
+    with STRATEGY.scope():
+        made = model(scale=1.0)
+        callbacks = [*callbacks, BackupAndRestore(folder / "backup")]
+        made.fit(X, batch_size=8, epochs=epochs, verbose=0, callbacks=callbacks)
+    np.savez(folder / f"weights-{WORKER}.npz", *made.get_weights())
+
+
+if __name__ == "__main__":
+    action, folder = sys.argv[1], Path(sys.argv[2])
+    if action == "equal":
+        check_equal(folder)
+    elif action == "crash":
+        train(folder, epochs=5, callbacks=[Crash(int(sys.argv[3]))])
+    else:
+        train(folder, epochs=5)
+    print("done")
