@@ -27,7 +27,7 @@ class Sampler:
         if self.seed is None:
             return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         self.drawn += 1
-        return tf.random.experimental.stateless_fold_in(self.seed, self.drawn)
+        return fold(self.seed, self.drawn)
 
 
 # A context variable and not an attribute of the model: replicas of a distribution strategy run in threads of their own.
@@ -57,14 +57,25 @@ def fold(seed, *numbers) -> tf.Tensor:
         *numbers: integers or integer scalar tensors.
 
     Returns:
-        int32 tensor of shape (2,).
+        int32 tensor of shape (2,): another one for each other number, and for each other seed.
     """
     seed = tf.cast(seed, tf.int32)
     if seed.shape.rank == 0:
         seed = tf.stack([seed, tf.zeros_like(seed)])
     for number in numbers:
-        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
+        word = tf.bitcast(tf.cast(number, tf.int32), tf.uint32)
+        first, second = _words(seed)
+        first = _scramble(first + word * _word(0x9E3779B9))
+        second = _scramble(tf.bitwise.bitwise_xor(second, word) + first)
+        seed = tf.bitcast(tf.stack([first, second]), tf.int32)
     return seed
+
+
+def _scramble(word: tf.Tensor) -> tf.Tensor:
+    """The finalizer of MurmurHash3 (Appleby 2011): each bit of its word depends on all bits of the given one."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        word = tf.bitwise.bitwise_xor(word, tf.bitwise.right_shift(word, shift)) * _word(factor)
+    return word
 
 
 def standard_normal(shape, seed) -> tf.Tensor:
@@ -84,7 +95,7 @@ def standard_normal(shape, seed) -> tf.Tensor:
     Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
     count = tf.reduce_prod(shape)
-    bits, _ = threefry(tf.unstack(tf.bitcast(seed, tf.uint32)), (tf.cast(tf.range(count), tf.uint32), _word(0)))
+    bits, _ = threefry(_words(seed), (tf.cast(tf.range(count), tf.uint32), _word(0)))
     whole = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32), tf.float32)  # 23 bits
     uniform = (whole + 0.5) * 2.0**-22 - 1  # in (-1, 1), exact
     return tf.reshape(math.sqrt(2) * tf.math.erfinv(uniform), shape)
@@ -103,6 +114,10 @@ def threefry(key, counter) -> tuple[tf.Tensor, tf.Tensor]:
         left += keys[(number + 1) % 3]
         right += keys[(number + 2) % 3] + _word(number + 1)
     return left, right
+
+
+def _words(seed: tf.Tensor) -> list[tf.Tensor]:
+    return tf.unstack(tf.bitcast(seed, tf.uint32))
 
 
 def _word(value: int) -> tf.Tensor:

@@ -143,7 +143,7 @@ def test_saved_model_gives_the_same_values_without_this_package(processes, name)
 
 
 def test_xla_with_static_shapes(case):
-    """What a TPU needs: no tensor of a training step has a shape that is known only when it runs."""
+    """What a TPU needs: no real tensor of a training step has a shape that is known only when it runs."""
     x, model = case.data(), case.compiled()
     model.build(x.shape)
     step = tf.function(model.train_step, jit_compile=True, input_signature=[tf.TensorSpec(x.shape)])

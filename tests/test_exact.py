@@ -241,3 +241,13 @@ def test_softplus_against_numpy_in_double_precision():
         tape.watch(points)
         total = tf.reduce_sum(softplus(points))
     np.testing.assert_allclose(tape.gradient(total, points), scipy.special.expit([-80, -3, 0, 3, 80]), rtol=1e-6)
+
+
+def test_fold_gives_other_seeds_and_all_bits_change():
+    seeds = [tuple(fold(seed, number).numpy()) for seed in range(-3, 30) for number in range(-3, 30)]
+    assert len(set(seeds)) == len(seeds)
+    bits = np.unpackbits(np.array(seeds, "int32").view("uint8").reshape(len(seeds), 8), axis=1)
+    changed = (bits[1:] != bits[:-1]).mean(axis=0)  # of each of the 64 bits, when the number goes up by one
+    assert np.all(np.abs(changed - 0.5) < 5 * 0.5 / np.sqrt(len(seeds)))
+    compiled = tf.function(fold, jit_compile=True)(tf.constant([5, 6]), tf.constant(7))
+    np.testing.assert_array_equal(compiled, fold(tf.constant([5, 6]), 7))

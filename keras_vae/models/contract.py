@@ -1,5 +1,6 @@
 """The Keras side of a model: compile, fit, evaluate, predict, save and export, with bad input refused first."""
 
+import contextlib
 import itertools
 import os
 from pathlib import Path
@@ -65,7 +66,8 @@ class KerasContract(Serializable, keras.Model):
         if jit_compile == "auto":
             jit_compile = not kwargs.get("run_eagerly") and prefers_xla(self)
         steps = 1 if steps_per_execution == "auto" else steps_per_execution
-        self._functions = {}  # train and test functions by name and number of steps
+        self._functions = {}  # train and test functions by name, number of steps and examples in a full batch
+        self._full_batch = None
         with self.distribute_strategy.scope():
             super().compile(optimizer, loss, steps_per_execution=steps, jit_compile=jit_compile, **kwargs)
 
@@ -210,33 +212,49 @@ class KerasContract(Serializable, keras.Model):
         """Builds `train_function`: Keras's, or one XLA program for several steps."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = self._looped("train", self.train_step, self.train_function)
+            size = None if self._requested["jit_compile"] is True else self._full_batch
+            self.train_function = self._looped("train", self.train_step, self.train_function, size)
 
     def make_test_function(self, force=False):
-        """Builds `test_function`: Keras's, or one XLA program for several steps."""
+        """Builds `test_function`: Keras's, or one XLA program for several steps where XLA was asked for."""
         if self.test_function is None or force:
-            super().make_test_function(force)
-            self.test_function = self._looped("test", self.test_step, self.test_function)
+            with self._xla_where_asked_for():
+                super().make_test_function(force)
+                self.test_function = self._looped("test", self.test_step, self.test_function, None)
+
+    def make_predict_function(self, force=False):
+        """Builds `predict_function`: Keras's, with XLA where it was asked for."""
+        with self._xla_where_asked_for():
+            return super().make_predict_function(force)
+
+    @contextlib.contextmanager
+    def _xla_where_asked_for(self):
+        """Left to choose, only training is compiled: a pass without gradients is too short to earn it."""
+        chosen = self.jit_compile
+        self.jit_compile = chosen and self._requested["jit_compile"] is True
+        yield
+        self.jit_compile = chosen
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras would trace a step here, which fails for several workers; `_look_at` has built everything."""
 
-    def _looped(self, name: str, step, function):
+    def _looped(self, name: str, step, function, size: int | None):
         steps = self.steps_per_execution
         if self.jit_compile and steps > 1 and single(self.distribute_strategy):
-            function = compiled_loop(self, step, steps, otherwise=function)
-        self._functions[name, steps] = function
+            function = compiled_loop(self, step, steps, size, otherwise=function)
+        self._functions[name, steps, self._full_batch] = function
         return function
 
     def _choose_steps(self, batches, first_batch, callbacks) -> None:
-        if self._requested["steps_per_execution"] != "auto":
-            return
-        steps = 1
-        if self.jit_compile and first_batch is not None:
-            steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []))
-        self.steps_per_execution = steps
-        self.train_function = self._functions.get(("train", steps))
-        self.test_function = self._functions.get(("test", steps))
+        self._full_batch = None if first_batch is None else len(first_batch)
+        if self._requested["steps_per_execution"] == "auto":
+            steps = 1
+            if self.jit_compile and first_batch is not None:
+                steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []))
+            self.steps_per_execution = steps
+        key = self.steps_per_execution, self._full_batch
+        self.train_function = self._functions.get(("train", *key))
+        self.test_function = self._functions.get(("test", *key))
 
     # --- checks ------------------------------------------------------------------------------------------------------
 
@@ -283,7 +301,7 @@ class KerasContract(Serializable, keras.Model):
         if not self.built:
             with self.distribute_strategy.scope():
                 self.build((None, *batch.shape[1:]))
-        if self.compiled and not single(self.distribute_strategy):
+        if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
             self._create_variables()
         return x, batch
 

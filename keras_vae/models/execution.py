@@ -66,7 +66,7 @@ def _looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     return any(getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook) for hook in hooks)
 
 
-def compiled_loop(model: keras.Model, step, steps: int, otherwise):
+def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherwise):
     """A function like Keras's `train_function`, whose steps are one XLA program.
 
     The host pulls batches until there are `steps` of one size, and hands them to a compiled loop over the steps: the
@@ -77,13 +77,14 @@ def compiled_loop(model: keras.Model, step, steps: int, otherwise):
         model: whose metrics are the logs.
         step: `model.train_step` or `model.test_step`.
         steps: batches for each call, at most.
+        size: examples in the batches that XLA compiles; those of another size run without it, for a program of their
+            own takes seconds to compile. None compiles all.
         otherwise: Keras's function, for iterators that are not of `tf.data`, as in `train_on_batch`.
 
     Returns:
         A function from an iterator of batches to logs, which raises `StopIteration` when the iterator is at its end.
     """
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
     def run(batches, count):
         def one_step(number):
@@ -91,14 +92,37 @@ def compiled_loop(model: keras.Model, step, steps: int, otherwise):
             return (number + 1,)
 
         tf.while_loop(lambda number: number < count, one_step, [tf.constant(0)])
-        return model.get_metrics_result()
+
+    compiled = tf.function(run, jit_compile=True, reduce_retracing=True)
+    plain = tf.function(run, reduce_retracing=True)
+
+    def run_either(batches, count):
+        examples = tf.nest.flatten(batches)[0].shape[1]
+        if size is None or examples == size:
+            compiled(batches, count)
+        elif examples is not None:
+            plain(batches, count)
+        else:
+
+            def run_compiled():
+                tensors = [tf.identity(batch) for batch in tf.nest.flatten(batches)]
+                for tensor in tensors:
+                    tensor.set_shape([steps, size, *tensor.shape[2:]])
+                compiled(tf.nest.pack_sequence_as(batches, tensors), count)
+                return count
+
+            def run_plain():
+                plain(batches, count)
+                return count
+
+            tf.cond(tf.shape(tf.nest.flatten(batches)[0])[1] == size, run_compiled, run_plain)
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
     def execute(iterator):
         def stack_and_run(done, following):
             batches, count, following = _stack(iterator, following, steps, steps - done)
-            run(batches, count)
+            run_either(batches, count)
             return done + count, following
 
         done, _ = tf.while_loop(
