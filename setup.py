@@ -7,7 +7,12 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "keras_vae/__init__.py").read_text(encoding="utf-8"))[1]
-TEST = ["pytest>=8", "scipy>=1.13", "tensorboard>=2.18"]  # tensorboard: for the test of Keras's callback
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.5",  # two processes: most of the time of a test is TensorFlow tracing, on one core
+    "scipy>=1.13",
+    "tensorboard>=2.18",  # for the test of Keras's callback
+]
 
 setup(
     name="keras_vae",

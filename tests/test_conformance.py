@@ -1,6 +1,7 @@
 """Every public class: shapes, gradients, config, reload and serving in new processes, XLA, mixed precision."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -67,8 +68,8 @@ def processes(tmp_path_factory, run_python):
         }
         logs = model.fit(data, batch_size=len(data), verbose=0).history
         results[name] = (number, served, logs["loss"], model.predict(data, verbose=0))
-    run_python(LOAD, folder, len(CASES))
-    run_python(SERVE, folder, len(CASES))
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda code: run_python(code, folder, len(CASES)), (LOAD, SERVE)))
     return folder, results
 
 
