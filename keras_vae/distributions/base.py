@@ -123,6 +123,31 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """Raises `ValueError` for finite values outside the support; the real line needs no check."""
 
 
+class Independent(tfd.Independent):
+    """`tfd.Independent` over the whole event, whose log_prob runs over one flat axis.
+
+    XLA on a CPU vectorizes the innermost axis, and that of a grey image has the length 1.
+
+    Args:
+        distribution: of batch shape (..., *event_shape), its parameters too.
+        event_shape: shape of one draw.
+    """
+
+    def __init__(self, distribution: tfd.Distribution, event_shape: Sequence[int]):
+        super().__init__(distribution, reinterpreted_batch_ndims=len(event_shape))
+        self._event = tuple(event_shape)
+
+    def _log_prob(self, value):
+        flat = self.distribution.copy(
+            **{name: self._flat(given) for name, given in self.distribution.parameters.items() if tf.is_tensor(given)}
+        )
+        return tf.reduce_sum(flat.log_prob(self._flat(value)), axis=-1)
+
+    def _flat(self, tensor: tf.Tensor) -> tf.Tensor:
+        leading = _dimensions(tensor)[: len(tensor.shape) - len(self._event)]
+        return tf.reshape(tensor, [*leading, math.prod(self._event)])
+
+
 def _dimensions(tensor: tf.Tensor) -> list:
     """The sizes of the axes, as integers where they are known and as scalar tensors where they are not."""
     dynamic = tf.shape(tensor)

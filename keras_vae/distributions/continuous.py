@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.base import DistributionLayer, Independent
 from keras_vae.sampling import standard_normal
 
 tfd = tfp.distributions
@@ -142,7 +142,7 @@ class _Normal(tfd.Normal):
 
 
 def _independent_normal(loc, scale, event_shape) -> tfd.Distribution:
-    return tfd.Independent(_Normal(loc, scale), reinterpreted_batch_ndims=len(event_shape))
+    return Independent(_Normal(loc, scale), event_shape)
 
 
 def _positive(layer, name: str, value: float) -> float:

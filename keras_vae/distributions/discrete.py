@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.base import DistributionLayer, Independent
 
 tfd = tfp.distributions
 
@@ -27,9 +27,7 @@ class Bernoulli(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
-        return tfd.Independent(
-            _Bernoulli(logits=logits, dtype=tf.float32), reinterpreted_batch_ndims=len(self.event_shape)
-        )
+        return Independent(_Bernoulli(logits=logits, dtype=tf.float32), self.event_shape)
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
         low, high = values.min(initial=0), values.max(initial=0)
