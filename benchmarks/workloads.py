@@ -38,7 +38,7 @@ WORKLOADS = {
     "dense 200-200, z 50, batch 20": Workload((200, 200), 50, 20, 300, activation="tanh"),
     "dense 200-200, z 50, batch 100": Workload((200, 200), 50, 100, 150, activation="tanh"),
     "dense 512-256, z 32, batch 128": Workload((512, 256), 32, 128, 100),
-    "convolutional 32-64, z 32, batch 128": Workload((32, 64), 32, 128, 20, convolutional=True),
+    "convolutional 32-64, z 32, batch 128": Workload((32, 64), 32, 128, 10, convolutional=True),
 }
 
 

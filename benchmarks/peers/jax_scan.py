@@ -1,4 +1,7 @@
-"""JAX by hand: one jitted epoch, a scan over its steps, Adam in the scan's carry."""
+"""JAX by hand: one jitted epoch, a scan over its steps, Adam in the scan's carry.
+
+Convolutions take a jitted step for each batch: inside of a scan XLA runs them many times slower on a CPU.
+"""
 
 import sys
 from pathlib import Path
@@ -99,8 +102,22 @@ def epochs(workload: Workload):
 
     @jax.jit
     def epoch(carry, key):
-        rows = jax.random.permutation(key, len(images)).reshape(-1, workload.batch)
-        return jax.lax.scan(step, carry, rows)
+        return jax.lax.scan(step, carry, order(key))
+
+    @jax.jit
+    def order(key):
+        return jax.random.permutation(key, len(images)).reshape(-1, workload.batch)
+
+    def epoch_of_steps(carry, key):
+        figures = []
+        for rows in order(key):
+            carry, parts = jitted_step(carry, rows)
+            figures.append(parts)
+        return carry, figures
+
+    jitted_step = jax.jit(step)
+    if workload.convolutional:
+        epoch = epoch_of_steps
 
     zeros = jax.tree.map(jnp.zeros_like, weights)
     carry = (weights, zeros, zeros, 0.0, jax.random.key(0))
