@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_vae import __version__
-from keras_vae.files import whole, write_text
+from keras_vae.files import whole, write_npz, write_text
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
@@ -161,9 +161,8 @@ class Run:
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
         """Writes draws from the model: a `.png` of their means, or a `.npz` with `z` and `mean`."""
-        import numpy as np
-
         from keras_vae import plotting
+        from keras_vae.models.base import ROWS
 
         if output.suffix not in (".png", ".npz"):
             raise ValueError(f"generate needs --output to end in .png or .npz. Received: {output}.")
@@ -174,8 +173,9 @@ class Run:
             if output.suffix == ".png":
                 plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
             else:
-                z = model.sample_prior(count, seed, temperature)
-                np.savez(temporary, z=z.numpy(), mean=model.decode(z).mean().numpy())
+                z = model.sample_prior(count, seed, temperature).numpy()
+                means = (model.decode(z[start : start + ROWS]).mean().numpy() for start in range(0, count, ROWS))
+                write_npz(temporary, {"z": (z.shape, [z]), "mean": ((count, *model.event_shape), means)})
 
     def export(self, path: Path) -> None:
         """Writes the model as a SavedModel."""

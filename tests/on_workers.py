@@ -68,7 +68,7 @@ def check_equal(folder: Path) -> None:
 
 
 def train(folder: Path, epochs: int, callbacks=()) -> None:
-    """Five epochs; the weights of the first worker go to a file."""
+    """Trains with a backup; the weights of each worker go to a file."""
     with STRATEGY.scope():
         made = model(scale=1.0)
         callbacks = [*callbacks, BackupAndRestore(folder / "backup")]

@@ -38,8 +38,9 @@ class KerasContract(Serializable, keras.Model):
             loss: an objective such as `ELBO(beta=1.0)`; None is `ELBO()`.
             steps_per_execution: steps for each call of the runtime. "auto" is as many as are worth it, and 1 where a
                 callback looks at single batches.
-            jit_compile: whether XLA compiles the steps. "auto" is where that is faster: everywhere but for
-                convolutions on a CPU, and under a strategy with several replicas.
+            jit_compile: whether XLA compiles. "auto" is where that is faster, compilation included: the training steps,
+                on batches of the size of the first one, but for convolutions on a CPU and under a strategy with several
+                replicas. The smaller last batch, `evaluate` and `predict` then run without. True compiles all of them.
             **kwargs: `run_eagerly` and `auto_scale_loss` of Keras's `compile`.
 
         Raises:
