@@ -60,7 +60,7 @@ from keras_vae.run import Run
 
 vae = model((784,), kv.Bernoulli)
 vae.save(folder / "model.keras")
-run = Run(folder)
+run = Run(folder, settings=None)
 run.generate(folder / "few.npz", 10_000, seed=0, temperature=1.0)
 before = own_memory()
 run.generate(folder / "many.npz", 100_000, seed=0, temperature=1.0)
