@@ -90,7 +90,7 @@ def standard_normal(shape, seed) -> tf.Tensor:
         seed: int32 tensor of shape (2,), the key.
 
     Returns:
-        float32, between -5.3 and 5.3: a multiple of 2^-23 is as fine as its uniform draw gets.
+        float32, between -5.3 and 5.3: each rests on 23 random bits.
 
     Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """

@@ -27,9 +27,10 @@ def convolutional_model() -> kv.VAE:
 
 
 def test_many_steps_in_one_program_equal_single_steps():
-    """23 examples in batches of 4: five full ones and a last one of 3, which is another program."""
+    """23 examples in batches of 4: five full ones and a last one of 3, compiled where XLA was asked for, else not."""
     results = []
-    for options in ({"steps_per_execution": 1, "jit_compile": True}, {"steps_per_execution": 4}, {}):
+    compiled = {"jit_compile": True}
+    for options in (compiled | {"steps_per_execution": 1}, compiled | {"steps_per_execution": 4}, {}):
         model = dense_model(**options)
         history = model.fit(X, batch_size=4, epochs=2, validation_data=X, verbose=0).history
         assert model.jit_compile
@@ -49,6 +50,17 @@ def test_data_of_unknown_length_end_where_they_end():
     model.fit(data, epochs=2, verbose=0)
     assert model.steps_per_execution == 50
     assert int(model.optimizer.iterations) == 12
+
+
+def test_limits_of_steps_are_met_exactly():
+    data = tf.data.Dataset.from_tensor_slices(X).repeat().batch(4)
+    model = dense_model()
+    model.fit(data, epochs=2, steps_per_epoch=6, validation_data=data, validation_steps=4, verbose=0)
+    assert model.steps_per_execution == 2
+    assert int(model.optimizer.iterations) == 12
+    assert int(model._loss_tracker.count) == 16
+    model.evaluate(data, steps=7, verbose=0)
+    assert int(model._loss_tracker.count) == 28
 
 
 def test_what_is_chosen():

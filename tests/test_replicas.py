@@ -33,7 +33,11 @@ def two_workers(*arguments) -> list[tuple[int, str]]:
         command = [sys.executable, ROOT / "tests" / "on_workers.py", *map(str, arguments)]
         environment = os.environ | {"TF_CONFIG": json.dumps(task)}
         processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
-    messages = [process.communicate(timeout=300)[1] for process in processes]
+    try:
+        messages = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, message) for process, message in zip(processes, messages, strict=True)]
 
 

@@ -130,7 +130,7 @@ class KerasContract(Serializable, keras.Model):
             first_batch = x[:batch_size]
             x = array_batches(_pack(x, y, sample_weight), batch_size, shuffle, self.seed)
             y = sample_weight = batch_size = None
-        self._choose_steps(x, first_batch, callbacks)
+        self._choose_steps(x, first_batch, callbacks, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         guards = [StopAtNonFinite()]
         if hasattr(x, "epoch"):
             guards.append(FollowEpoch(x.epoch))
@@ -157,13 +157,13 @@ class KerasContract(Serializable, keras.Model):
         y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
             x, first_batch = self._look_at(x, "evaluate")
-            self._choose_steps(x, first_batch, kwargs.get("callbacks"))
+            self._choose_steps(x, first_batch, kwargs.get("callbacks"), kwargs.get("steps"))
         return super().evaluate(x, y, **kwargs)
 
     def predict(self, x, **kwargs):
         """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`."""
         if self.compiled:
-            self._choose_steps(None, None, None)
+            self._choose_steps(None, None)
         return super().predict(self.checked(x, "predict"), **kwargs)
 
     def predict_step(self, data) -> tf.Tensor:
@@ -233,8 +233,10 @@ class KerasContract(Serializable, keras.Model):
         """Left to choose, only training is compiled: a pass without gradients is too short to earn it."""
         chosen = self.jit_compile
         self.jit_compile = chosen and self._requested["jit_compile"] is True
-        yield
-        self.jit_compile = chosen
+        try:
+            yield
+        finally:
+            self.jit_compile = chosen
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras would trace a step here, which fails for several workers; `_look_at` has built everything."""
@@ -246,12 +248,13 @@ class KerasContract(Serializable, keras.Model):
         self._functions[name, steps, self._full_batch] = function
         return function
 
-    def _choose_steps(self, batches, first_batch, callbacks) -> None:
+    def _choose_steps(self, batches, first_batch, callbacks=None, *limits: int | None) -> None:
         self._full_batch = None if first_batch is None else len(first_batch)
         if self._requested["steps_per_execution"] == "auto":
             steps = 1
             if self.jit_compile and first_batch is not None:
-                steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []))
+                limits = [limit for limit in limits if limit is not None]
+                steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []), limits)
             self.steps_per_execution = steps
         key = self.steps_per_execution, self._full_batch
         self.train_function = self._functions.get(("train", *key))

@@ -37,13 +37,14 @@ def prefers_xla(model: keras.Model) -> bool:
     return not (on_cpu and any(isinstance(layer, CONVOLUTIONS) for layer in layers))
 
 
-def steps_for(batches, bytes_of_batch: int, callbacks) -> int:
+def steps_for(batches, bytes_of_batch: int, callbacks, limits=()) -> int:
     """A number of steps for each call: at most STEPS, of equal size, and 1 where a callback looks at single batches.
 
     Args:
         batches: what Keras will train on: a `tf.data.Dataset`, or data of any other kind, which get 1.
         bytes_of_batch: the memory of the observations in one batch.
         callbacks: those of the user.
+        limits: numbers of steps after which a pass stops although the data may go on: a call must not step over them.
     """
     if not isinstance(batches, tf.data.Dataset) or any(map(_looks_at_batches, callbacks)):
         return 1
@@ -51,6 +52,8 @@ def steps_for(batches, bytes_of_batch: int, callbacks) -> int:
     if not all(isinstance(spec, tf.TensorSpec) and spec.shape.rank for spec in specs):
         return 1
     most = min(STEPS, max(1, BYTES // max(1, bytes_of_batch)))
+    if limits:
+        return max(steps for steps in range(1, most + 1) if math.gcd(*limits) % steps == 0)
     count = int(batches.cardinality())
     return most if count < 1 else math.ceil(count / math.ceil(count / most))
 
