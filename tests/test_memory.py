@@ -32,17 +32,22 @@ def model(shape, likelihood):
 def test_training_on_ten_times_the_memory_given(tmp_path, run_python):
     """2 GB of rows, in random order, under a limit of 200 MB on what the process may still allocate."""
     size = 2000 * MEGABYTE
-    np.lib.format.open_memmap(tmp_path / "large.npy", mode="w+", dtype="uint8", shape=(size // 1000, 1000))
+    for name, rows in {"small": 10_000, "large": size // 1000}.items():
+        np.lib.format.open_memmap(tmp_path / f"{name}.npy", mode="w+", dtype="uint8", shape=(rows, 1000))
     code = (
         HEAD
         + """
-data = kv.datasets.load(folder / "large.npy", batch_size=64, likelihood=kv.LearnedScaleNormal)
-vae = model(data.shape, data.likelihood)
-vae.fit(data.train, epochs=2, steps_per_epoch=50, verbose=0)  # compiled, and all threads started
+def train(name, first, last, steps):
+    data = kv.datasets.load(folder / name, batch_size=64, likelihood=kv.LearnedScaleNormal)
+    vae.fit(data.train, initial_epoch=first, epochs=last, steps_per_epoch=steps, verbose=0)
+
+vae = model((1000,), kv.LearnedScaleNormal)
+train("small.npy", 0, 1, 50)  # compiled, and all threads started
 limit = own_memory("VmData") + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+train("large.npy", 1, 2, 50)
 before = own_memory()
-vae.fit(data.train, initial_epoch=2, epochs=6, steps_per_epoch=200, verbose=0)
+train("large.npy", 2, 6, 200)
 print(own_memory() - before, int(vae.optimizer.iterations))
 """
     )
