@@ -65,6 +65,15 @@ def test_draws_are_fresh_in_training_and_fixed_in_evaluation():
     assert not np.array_equal(everything(other.test), everything(data.test))
 
 
+def test_all_epochs_in_one_iterator_are_those_of_one_epoch_each():
+    data = load("digits", batch_size=100)
+    data.train.epoch.assign(3)
+    epochs = [batch for _ in range(2) for batch in data.train]
+    data.train.epoch.assign(3)
+    for batch, expected in zip(data.train.endless.take(30), epochs, strict=True):
+        np.testing.assert_array_equal(batch, expected)
+
+
 def test_draws_have_the_probabilities_of_the_grey_levels(tmp_path):
     grey = RNG.integers(0, 256, (1, 6, 5), dtype="uint8")
     np.savez(tmp_path / "one.npz", np.repeat(grey, 5000, axis=0))

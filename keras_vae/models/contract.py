@@ -13,7 +13,7 @@ from keras_vae.batches import array_batches
 from keras_vae.callbacks import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
 from keras_vae.files import whole
-from keras_vae.models.execution import compiled_loop, prefers_xla, steps_for
+from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.replicas import check_strategy, single, workers_watched
 from keras_vae.serializable import Serializable
@@ -69,6 +69,7 @@ class KerasContract(Serializable, keras.Model):
         steps = 1 if steps_per_execution == "auto" else steps_per_execution
         self._functions = {}  # train and test functions by name, number of steps and examples in a full batch
         self._full_batch = None
+        self._calls = itertools.repeat(steps)  # the steps of each call of the train function
         with self.distribute_strategy.scope():
             super().compile(optimizer, loss, steps_per_execution=steps, jit_compile=jit_compile, **kwargs)
 
@@ -135,8 +136,7 @@ class KerasContract(Serializable, keras.Model):
         if hasattr(x, "epoch"):
             guards.append(FollowEpoch(x.epoch))
             if kwargs.get("steps_per_epoch") is None and x.cardinality() > 0 and single(self.distribute_strategy):
-                # Told the length, Keras makes one iterator for each epoch, not two; each costs tens of milliseconds.
-                kwargs["steps_per_epoch"] = int(x.cardinality())
+                x, kwargs["steps_per_epoch"] = self._endless(x), int(x.cardinality())
         with workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"):
             return super().fit(
                 x=x,
@@ -214,7 +214,9 @@ class KerasContract(Serializable, keras.Model):
         if self.train_function is None or force:
             super().make_train_function(force)
             size = None if self._requested["jit_compile"] is True else self._full_batch
-            self.train_function = self._looped("train", self.train_step, self.train_function, size)
+            self.train_function = self._looped(
+                "train", self.train_step, self.train_function, size, most=lambda: next(self._calls)
+            )
 
     def make_test_function(self, force=False):
         """Builds `test_function`: Keras's, or one XLA program for several steps where XLA was asked for."""
@@ -241,10 +243,14 @@ class KerasContract(Serializable, keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras would trace a step here, which fails for several workers; `_look_at` has built everything."""
 
-    def _looped(self, name: str, step, function, size: int | None):
+    @property
+    def _loops(self) -> bool:
+        return bool(self.jit_compile) and self.steps_per_execution > 1 and single(self.distribute_strategy)
+
+    def _looped(self, name: str, step, function, size: int | None, most=None):
         steps = self.steps_per_execution
-        if self.jit_compile and steps > 1 and single(self.distribute_strategy):
-            function = compiled_loop(self, step, steps, size, otherwise=function)
+        if self._loops:
+            function = compiled_loop(self, step, steps, size, otherwise=function, most=most)
         self._functions[name, steps, self._full_batch] = function
         return function
 
@@ -256,9 +262,17 @@ class KerasContract(Serializable, keras.Model):
                 limits = [limit for limit in limits if limit is not None]
                 steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []), limits)
             self.steps_per_execution = steps
+        self._calls = itertools.repeat(self.steps_per_execution)
         key = self.steps_per_execution, self._full_batch
         self.train_function = self._functions.get(("train", *key))
         self.test_function = self._functions.get(("test", *key))
+
+    def _endless(self, batches):
+        """One dataset for all epochs of `fit` where its calls can end with the epoch; else the dataset of one."""
+        if not hasattr(batches, "endless") or not (self._loops or self.steps_per_execution == 1):
+            return batches
+        self._calls = itertools.cycle(sizes_of_calls(int(batches.cardinality()), self.steps_per_execution))
+        return batches.endless
 
     # --- checks ------------------------------------------------------------------------------------------------------
 

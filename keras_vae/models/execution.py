@@ -58,6 +58,15 @@ def steps_for(batches, bytes_of_batch: int, callbacks, limits=()) -> int:
     return most if count < 1 else math.ceil(count / math.ceil(count / most))
 
 
+def sizes_of_calls(count: int, steps: int) -> list[int]:
+    """The steps of each call in an epoch of `count` steps, `steps` at most.
+
+    >>> sizes_of_calls(7, 3)
+    [3, 3, 1]
+    """
+    return [min(steps, count - first) for first in range(0, count, steps)]
+
+
 def _looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     if isinstance(callback, keras.callbacks.ModelCheckpoint | keras.callbacks.BackupAndRestore):
         return callback.save_freq != "epoch"
@@ -69,7 +78,7 @@ def _looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     return any(getattr(type(callback), hook) is not getattr(keras.callbacks.Callback, hook) for hook in hooks)
 
 
-def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherwise):
+def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherwise, most=None):
     """A function like Keras's `train_function`, whose steps are one XLA program.
 
     The host pulls batches until there are `steps` of one size, and hands them to a compiled loop over the steps: the
@@ -83,6 +92,7 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
         size: examples in the batches that XLA compiles; those of another size run without it, for a program of their
             own takes seconds to compile. None compiles all.
         otherwise: Keras's function, for iterators that are not of `tf.data`, as in `train_on_batch`.
+        most: called before each call for the number of batches that it may take; None is always `steps`.
 
     Returns:
         A function from an iterator of batches to logs, which raises `StopIteration` when the iterator is at its end.
@@ -122,9 +132,9 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
 
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
-    def execute(iterator):
+    def execute(iterator, most):
         def stack_and_run(done, following):
-            batches, count, following = _stack(iterator, following, steps, steps - done)
+            batches, count, following = _stack(iterator, following, steps, most - done)
             run_either(batches, count)
             return done + count, following
 
@@ -138,7 +148,7 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
     def function(iterator):
         if not isinstance(iterator, tf.data.Iterator):
             return otherwise(iterator)
-        done, logs = execute(iterator)
+        done, logs = execute(iterator, tf.constant(steps if most is None else most()))
         if done == 0:
             raise StopIteration
         return logs
