@@ -65,16 +65,20 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 shape=self.params_shape, initializer=self.params_initializer, name="params", dtype="float32"
             )
             return
-        several = isinstance(context_shape[0], Sequence)
-        self.context_shapes = [tuple(shape) for shape in (context_shape if several else [context_shape])]
-        if several and self.network is None:
-            raise ValueError(f"{self._title} needs a network for a context of several tensors. Received: None.")
-        features = self.context_shapes[0]
-        if self.network is not None:
-            inputs = [keras.KerasTensor(shape) for shape in self.context_shapes]
-            features = tuple(self.network(inputs if several else inputs[0]).shape)
+        features = self.build_network(context_shape)
         self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
         self.head.build(features)
+
+    def build_network(self, context_shape) -> tuple:
+        """Builds the network for a context of this shape, see `build`, and returns the shape of its features."""
+        several = isinstance(context_shape[0], Sequence)
+        self.context_shapes = [tuple(shape) for shape in (context_shape if several else [context_shape])]
+        if self.network is not None:
+            inputs = [keras.KerasTensor(shape) for shape in self.context_shapes]
+            return tuple(self.network(inputs if several else inputs[0]).shape)
+        if several:
+            raise ValueError(f"{self._title} needs a network for a context of several tensors. Received: None.")
+        return self.context_shapes[0]
 
     @property
     def params_shape(self) -> tuple[int, ...]:
@@ -106,19 +110,23 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """
         if context is None:
             return self.distribution(tf.convert_to_tensor(self.params))
+        features, leading = self.features_of(context)
+        params = self.head(tf.cast(features, tf.float32))
+        return self.distribution(tf.reshape(params, [*leading, *self.params_shape]))
+
+    def features_of(self, context) -> tuple[tf.Tensor, list]:
+        """What the network makes of a context, shape (rows, ...), and the leading axes that are folded into the rows."""
         contexts = [tf.convert_to_tensor(part) for part in (context if isinstance(context, Sequence) else [context])]
         shapes = [shape[1:] for shape in self.context_shapes]
-        leading = _dimensions(contexts[0])[: len(contexts[0].shape) - len(shapes[0])]
+        leading = dimensions(contexts[0])[: len(contexts[0].shape) - len(shapes[0])]
         rows = []
         for part, shape in zip(contexts, shapes, strict=True):
             if len(part.shape) < len(leading) + len(shape):
                 part = tf.broadcast_to(part, [*leading, *shape])
             rows.append(tf.reshape(part, [-1, *shape]))  # [rows, *context]
-        features = rows[0]
-        if self.network is not None:
-            features = self.network(rows if len(rows) > 1 else rows[0])
-        params = self.head(tf.cast(features, tf.float32))
-        return self.distribution(tf.reshape(params, [*leading, *self.params_shape]))
+        if self.network is None:
+            return rows[0], leading
+        return self.network(rows if len(rows) > 1 else rows[0]), leading
 
     def compute_output_shape(self, context_shape=None) -> tuple:
         """Shape of one draw per context, for `summary()`."""
@@ -179,11 +187,11 @@ class Independent(tfd.Independent):
         return tf.reduce_sum(flat.log_prob(self._flat(value)), axis=-1)
 
     def _flat(self, tensor: tf.Tensor) -> tf.Tensor:
-        leading = _dimensions(tensor)[: len(tensor.shape) - len(self._event)]
+        leading = dimensions(tensor)[: len(tensor.shape) - len(self._event)]
         return tf.reshape(tensor, [*leading, math.prod(self._event)])
 
 
-def _dimensions(tensor: tf.Tensor) -> list:
+def dimensions(tensor: tf.Tensor) -> list:
     """The sizes of the axes, as integers where they are known and as scalar tensors where they are not."""
     dynamic = tf.shape(tensor)
     return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]

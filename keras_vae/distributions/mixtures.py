@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive, whole_number
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, dimensions
 from keras_vae.distributions.normal import IndependentNormal
 
 tfd = tfp.distributions
@@ -55,7 +55,7 @@ class NormalMixture(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits, loc, raw_scale = tf.split(params, [1, *[math.prod(self.event_shape)] * 2], axis=-1)
-        shape = [*_leading(params), self.components, *self.event_shape]
+        shape = [*dimensions(params)[:-2], self.components, *self.event_shape]
         scale = self.min_scale + tf.math.softplus(tf.reshape(raw_scale, shape))
         components = Independent(IndependentNormal(tf.reshape(loc, shape), scale), self.event_shape)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.squeeze(logits, axis=-1)), components)
@@ -125,8 +125,3 @@ class VampPrior(DistributionLayer):
         low, high = (-np.inf if self.low is None else self.low), (np.inf if self.high is None else self.high)
         components = self._posterior()(tf.clip_by_value(inputs, low, high))
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([self.components])), components)
-
-
-def _leading(params: tf.Tensor) -> list:
-    dynamic = tf.shape(params)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(params.shape[:-2])]
