@@ -23,12 +23,12 @@ class Case:
         """x and y of `fit`."""
         return self.data(), None if self.targets is None else self.targets()
 
-    def compiled(self, **kwargs) -> kv.LatentVariableModel:
+    def compiled(self, optimizer=None, **kwargs) -> kv.LatentVariableModel:
         """The model with seeded weights, compiled; without XLA, whose compilation takes seconds, unless asked for."""
         keras.utils.set_random_seed(0)
         model = self.model()
         options = {"jit_compile": False} | kwargs
-        model.compile(keras.optimizers.Adam(1e-2), loss=self.objective(), **options)
+        model.compile(optimizer or keras.optimizers.Adam(1e-2), loss=self.objective(), **options)
         return model
 
 

@@ -161,7 +161,10 @@ def test_discretized_logistic_against_differences_of_the_distribution_function()
     above = np.where(grid < 1, scipy.special.expit((grid + 0.5 / 255 - loc) / scale), 1)
     values = np.repeat(grid[:, None, None], ROWS, axis=1).astype("float32")
     got = layer.distribution(tf.constant(params)).log_prob(values).numpy()  # [levels, rows]
-    np.testing.assert_allclose(got, np.log(above - below).T, rtol=1e-4, atol=1e-4)
+    mass = (above - below).T
+    seen = mass > 1e-9  # what is left of the digits of a difference
+    assert seen.mean() > 0.5
+    np.testing.assert_allclose(got[seen], np.log(mass[seen]), rtol=1e-4, atol=1e-4)
 
 
 def test_discretized_logistic_in_far_tails_has_finite_masses_and_gradients():
@@ -251,12 +254,12 @@ def test_sphere(size):
     np.testing.assert_allclose(kv.SphericalUniform(size)().log_prob(draws[:5]), -math.log(area), rtol=1e-5)
     density = np.exp(distribution.log_prob(draws[:, None]).numpy().astype(np.float64)) * area
     assert np.all(np.abs(density.mean(axis=0) - 1) <= 5 * density.std(axis=0) / math.sqrt(DRAWS))
-    shape = (1 + (draws.numpy() @ direction.T)) ** concentration
-    np.testing.assert_allclose(density / density[0], shape / shape[0], rtol=2e-3)
+    shape = np.maximum(1 + draws.numpy() @ direction.T, 0) ** concentration
+    np.testing.assert_allclose(density / density.max(axis=0), shape / shape.max(axis=0), rtol=1e-3, atol=1e-6)
 
 
 def test_relaxed_one_hot_integrates_to_one_and_has_the_categories_as_its_largest():
-    layer = kv.RelaxedOneHotCategorical(3, temperature=0.7)
+    layer = kv.RelaxedOneHotCategorical(3, temperature=2.5)  # a density without poles in the corners
     layer.build(None)
     params = params_of(layer, rows=1)
     relaxed = layer.distribution(tf.constant(params))
@@ -265,7 +268,7 @@ def test_relaxed_one_hot_integrates_to_one_and_has_the_categories_as_its_largest
     inside = first + second < 1 - 1e-6
     points = np.stack([first[inside], second[inside], 1 - first[inside] - second[inside]], axis=-1)
     density = np.exp(relaxed.log_prob(points[:, None].astype("float32")).numpy())
-    assert abs(density.sum() / 400**2 - 1) < 0.01  # the midpoint rule, with half cells at one edge
+    assert abs(density.sum() / 400**2 - 1) < 0.01  # the midpoint rule, without the half cells of one edge
     draws = relaxed.sample(DRAWS, seed=fold(1)).numpy()
     np.testing.assert_allclose(draws.sum(axis=-1), 1, atol=1e-4)
     frequencies = np.bincount(draws[:, 0].argmax(axis=-1), minlength=3) / DRAWS
@@ -324,6 +327,19 @@ def test_the_best_scale_is_that_of_the_batch_in_training_and_its_average_afterwa
     expected = scipy.stats.norm(x[0] @ kernel, np.sqrt(np.mean(mean_squares))).logpdf(x[0]).sum(axis=-1)
     for _ in range(2):  # a density does not change by being asked
         np.testing.assert_allclose(layer(x[0]).log_prob(x[0]), expected, rtol=1e-4)
+
+
+def test_fit_keeps_the_best_scale():
+    x = RNG.normal(size=(64, 4)).astype("float32") * 3
+    vae = kv.VAE(kv.Normal(1, kv.dense_encoder(4, [4])), kv.OptimalScaleNormal(4, momentum=0.5), kv.StandardNormal(1))
+    vae.compile("adam", kv.ELBO())
+    vae.fit(x, epochs=3, batch_size=16, verbose=0)
+    assert int(vae.likelihood.updates) == 12
+    assert 4 < float(vae.likelihood.variance) < 14  # the data's is 9
+    before = float(vae.likelihood.variance)
+    vae.evaluate(x, verbose=0)
+    vae.predict(x, verbose=0)
+    assert float(vae.likelihood.variance) == before
 
 
 def test_a_stopped_distribution_passes_gradient_to_the_value_only():

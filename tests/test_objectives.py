@@ -138,7 +138,9 @@ def test_mean_gradient_is_that_of_the_bound_for_bernoulli_latents(name):
 
 
 def test_a_baseline_leaves_the_mean_and_takes_noise_away():
+    """Of a signal far from zero, that is."""
     model, x = bernoulli_model(), np.array([[1.0, 0.0, 1.0]], "float32")
+    model.likelihood.head.bias.assign([-5.0, 5.0, -5.0])
     expected = gradient_by_enumeration(model, x, elbo, 1)
     plain = gradients_of_draws(model, kv.ScoreFunction(), x, 400, 250)
     baseline = kv.MovingAverageBaseline(decay=0.9)
@@ -146,15 +148,11 @@ def test_a_baseline_leaves_the_mean_and_takes_noise_away():
     with sampling(1000, fold(0)):
         log_weight = model(x).log_weight.numpy()
     baseline.mean.assign(log_weight.mean())
-    baseline.update = _no_update
+    baseline.update = len  # averages that hold still: a gradient's mean is compared
     centred = gradients_of_draws(model, kv.ScoreFunction(baseline=baseline), x, 400, 250)
     assert_mean(centred, expected)
     posterior = slice(0, 8)  # its kernel and bias
-    assert centred[:, posterior].var(axis=0).sum() < 0.5 * plain[:, posterior].var(axis=0).sum()
-
-
-def _no_update(rest):
-    """Averages that hold still: a gradient's mean is compared."""
+    assert centred[:, posterior].var(axis=0).sum() < 0.1 * plain[:, posterior].var(axis=0).sum()
 
 
 def test_the_moving_averages_become_mean_and_variance_of_the_signal():
@@ -163,7 +161,8 @@ def test_the_moving_averages_become_mean_and_variance_of_the_signal():
     gradients_of_draws(model, objective, x, 100, 20)
     with sampling(5000, fold(0)):
         log_weight = model(x).log_weight.numpy()
-    assert abs(float(objective.baseline.mean) - log_weight.mean()) < 0.05
+    error = log_weight.std() * np.sqrt(1 / 5000 + 0.2 / 1.8 / 1000)  # 0.2 / 1.8: of an average with decay 0.8
+    assert abs(float(objective.baseline.mean) - log_weight.mean()) < 4 * error
     assert abs(float(objective.baseline.variance) - log_weight.var()) < 0.15 * log_weight.var()
     before = float(objective.baseline.mean)
     with sampling(50, fold(1)):  # evaluation: no path
@@ -175,10 +174,10 @@ def test_a_learned_baseline_predicts_the_signal_of_each_example_and_is_saved_wit
     model = bernoulli_model()
     x = np.array(list(itertools.product([0.0, 1.0], repeat=3)), "float32")
     baseline = kv.LearnedBaseline(kv.dense_encoder(3, [16]))
-    model.compile(keras.optimizers.Adam(1e-2), kv.ScoreFunction(baseline=baseline), jit_compile=False)
+    model.compile(keras.optimizers.Adam(1e-2), kv.ScoreFunction(20, baseline), jit_compile=False)
     for layer in (model.posterior, model.likelihood, model.prior):
         layer.trainable = False
-    model.fit(np.tile(x, (50, 1)), epochs=60, batch_size=200, verbose=0)
+    model.fit(np.tile(x, (50, 1)), epochs=150, batch_size=50, verbose=0)
     with sampling(2000, fold(0)):
         expected = model(x).log_weight.numpy().mean(axis=0)
     assert np.std(expected) > 0.2
@@ -335,7 +334,7 @@ def test_discrete_latents_are_refused_before_the_first_step_by_what_needs_gradie
         model.fit(x, verbose=0)
     for weight, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
-    assert np.isfinite(model.evaluate(x, verbose=0))  # a number without a gradient is no problem
+    assert np.isfinite(model.evaluate(x, verbose=0)).all()  # a number without a gradient is no problem
 
 
 REFUSED = [
@@ -415,6 +414,6 @@ def test_a_temperature_is_scheduled_and_saved(tmp_path):
     model.compile("adam", jit_compile=False)
     model.fit(np.ones([4, 3], "float32"), epochs=3, callbacks=[ExponentialSchedule(epochs=2)], verbose=0)
     model.save(tmp_path / "model.keras")
-    assert float(kv.load_model(tmp_path / "model.keras").posterior.temperature) == 0.5
+    assert float(kv.load_model(tmp_path / "model.keras").posterior.current_temperature) == 0.5
     with pytest.raises(ValueError, match=r"LinearSchedule needs the name of a number .* ELBO \(beta\).*'gamma'"):
         model.fit(np.ones([4, 3], "float32"), callbacks=[LinearSchedule("gamma")], verbose=0)

@@ -12,7 +12,7 @@ class Schedule(keras.callbacks.Callback):
 
     Args:
         name: a number of the objective that can be scheduled, such as "beta", or a weight of the model by its path,
-            such as "posterior.temperature".
+            such as "posterior.current_temperature".
 
     Raises:
         ValueError: from `fit`, for a name that the model does not have.
@@ -42,7 +42,7 @@ class Schedule(keras.callbacks.Callback):
             names = ", ".join(self.model.loss.variables) or "none"
             raise ValueError(
                 f"{type(self).__name__} needs the name of a number that can be scheduled: of the objective "
-                f"{type(self.model.loss).__name__} ({names}), or of the model, such as posterior.temperature. "
+                f"{type(self.model.loss).__name__} ({names}), or of the model, such as posterior.current_temperature. "
                 f"Received: {self.name!r}."
             )
         return found
@@ -104,7 +104,9 @@ class ExponentialSchedule(Schedule):
     Reference: Jang, Gu & Poole 2017, arXiv:1611.01144.
     """
 
-    def __init__(self, name: str = "posterior.temperature", start: float = 1.0, end: float = 0.5, epochs: float = 10):
+    def __init__(
+        self, name: str = "posterior.current_temperature", start: float = 1.0, end: float = 0.5, epochs: float = 10
+    ):
         super().__init__(name)
         self.start, self.end = positive(self, "start", start), positive(self, "end", end)
         self.epochs = positive(self, "epochs", epochs)

@@ -99,6 +99,9 @@ class VampPrior(DistributionLayer):
         """Takes the posterior that the mixture is made of; the model remains its owner."""
         self._posterior = weakref.ref(posterior)  # Keras would save a second attribute of the model twice
 
+    def get_build_config(self) -> None:
+        """Nothing: a loaded layer is built by its model, after the posterior."""
+
     def build(self, context_shape=None):
         """Creates the pseudo-inputs, of the shape of the posterior's context."""
         if self._posterior is None:

@@ -15,7 +15,12 @@ EDGE = 2.0**-20  # draws stay this far from 0 and 1, where float32 would round t
 
 
 class _Relaxed(DistributionLayer):
-    """Draws with a temperature, a weight that is not trained; callbacks schedule it as "posterior.temperature"."""
+    """Draws with a temperature: a weight that is not trained, and that callbacks can schedule.
+
+    Attributes:
+        temperature: the one that training starts from.
+        current_temperature: the weight; "posterior.current_temperature" for a schedule.
+    """
 
     def __init__(
         self,
@@ -25,17 +30,13 @@ class _Relaxed(DistributionLayer):
         **kwargs,
     ):
         super().__init__(event_shape, network, **kwargs)
-        self.initial_temperature = positive(self, "temperature", temperature)
-
-    def get_config(self) -> dict:
-        """The constructor's arguments; the temperature is the one that training starts from."""
-        return super().get_config() | {"temperature": self.initial_temperature}
+        self.temperature = positive(self, "temperature", temperature)
 
     def build(self, context_shape=None):
         super().build(context_shape)
-        self.temperature = self.add_weight(
+        self.current_temperature = self.add_weight(
             shape=(),
-            initializer=keras.initializers.Constant(self.initial_temperature),
+            initializer=keras.initializers.Constant(self.temperature),
             name="temperature",
             trainable=False,
             dtype="float32",
@@ -58,7 +59,7 @@ class RelaxedBernoulli(_Relaxed):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
-        relaxed = _RelaxedBernoulli(logits, tf.convert_to_tensor(self.temperature))
+        relaxed = _RelaxedBernoulli(logits, tf.convert_to_tensor(self.current_temperature))
         return tfd.Independent(relaxed, len(self.event_shape))
 
 
@@ -77,7 +78,7 @@ class RelaxedOneHotCategorical(_Relaxed):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
-        relaxed = _RelaxedOneHotCategorical(logits, tf.convert_to_tensor(self.temperature))
+        relaxed = _RelaxedOneHotCategorical(logits, tf.convert_to_tensor(self.current_temperature))
         return tfd.Independent(relaxed, len(self.event_shape) - 1)
 
 

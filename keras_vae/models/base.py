@@ -167,14 +167,19 @@ class LatentVariableModel(KerasContract):
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
-    def _create_variables(self) -> Trace:
-        """Those that the first step would create, which it can not on a replica; returns the trace of zeros."""
+    def _create_variables(self, to_train: bool) -> None:
+        """Those that the first step would create, which it can not on a replica.
+
+        Args:
+            to_train: whether to ask the objective first if it can train the model.
+        """
         with self.distribute_strategy.scope(), sampling(self.loss.samples, fold(0)):
             trace = self(self.example_inputs())
+            if to_train:
+                self.loss.check(trace)
             for name in self._figures(self.loss(trace), trace):
                 self._mean(name)
             self.optimizer.build(self.trainable_weights)
-        return trace
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -97,7 +97,7 @@ class KerasContract(Serializable, keras.Model):
         """Compiles a loaded model, with the variables of its optimizer."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
-            self._create_variables()
+            self._create_variables(to_train=False)
 
     def fit(
         self,
@@ -342,9 +342,7 @@ class KerasContract(Serializable, keras.Model):
             with self.distribute_strategy.scope():
                 self.build((None, *batch.shape[1:]))
         if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
-            trace = self._create_variables()
-            if method == "fit":
-                self.loss.check(trace)
+            self._create_variables(to_train=method == "fit")
         return x, batch
 
     def _checked_pair(self, validation_data):
