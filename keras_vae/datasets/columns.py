@@ -213,7 +213,7 @@ def describe_column(
             f"categories, say likelihood={{{name!r}: Categorical}}."
         )
     if kind is None:
-        kind = Categorical if texts else _kind_of(np.array(numbers))
+        kind = Categorical if texts else _kind_of(np.array(list(filter(math.isfinite, numbers))))
     missing = 1 - len(in_training) / len(training)
     if issubclass(kind, Categorical):
         categories = sorted(set(observed), key=None if texts else float)
