@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
-from keras_vae.datasets import load
+from keras_vae.datasets import Table, load
 from keras_vae.distributions import (
     Bernoulli,
     Categorical,
@@ -566,6 +566,8 @@ def test_a_table_is_read_and_written(tmp_path):
     with (tmp_path / "table.csv").open(newline="") as file:
         assert again == list(csv.DictReader(file))
     np.testing.assert_array_equal(all_rows(load(tmp_path / "again.csv", like=data)), rows)
+    table.save(tmp_path / "table.json")
+    assert Table.open(tmp_path / "table.json") == table
     likelihood = table.likelihood()
     likelihood.check_values(rows)
     assert likelihood.event_shape == data.shape

@@ -1,10 +1,12 @@
 """Cells of typed columns <-> rows of numbers."""
 
 import csv
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,7 +22,7 @@ from keras_vae.distributions import (
     Poisson,
 )
 from keras_vae.distributions.columns import accepts
-from keras_vae.files import whole
+from keras_vae.files import whole, write_text
 
 LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
 MOST_CATEGORIES = 256  # texts above are taken for names or sentences
@@ -165,6 +167,29 @@ class Table:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))  # None becomes an empty cell
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the columns, not their cells, as a `.json` file: for a process that has the model but not the data."""
+        columns = [asdict(column) | {"kind": keras.saving.get_registered_name(column.kind)} for column in self.columns]
+        write_text(path, json.dumps(columns, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "Table":
+        """The table that `save` wrote.
+
+        Raises:
+            ValueError: for a kind that is not known here, such as a class of your own that was not imported.
+        """
+        columns = []
+        for column in json.loads(Path(path).read_text(encoding="utf-8")):
+            kind = keras.saving.get_registered_object(column["kind"])
+            if kind is None:
+                raise ValueError(
+                    f"Table.open needs kinds of columns that are known: import their classes first. Received: {path} "
+                    f"with column {column['name']!r} of kind {column['kind']}."
+                )
+            columns.append(Column(**column | {"kind": kind, "categories": tuple(column["categories"])}))
+        return cls(tuple(columns))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.columns))

@@ -85,12 +85,10 @@ class Columns(DistributionLayer):
 
     def without_context(self) -> "Columns":
         """New layers of the same kinds, with parameters of their own in the place of functions of a context."""
-        return Columns(
-            {
-                name: type(layer).from_config(layer.get_config() | {"network": None})
-                for name, layer in self.columns.items()
-            }
-        )
+        configs = {name: layer.get_config() for name, layer in self.columns.items()}
+        for config in configs.values():
+            config.update({name: None for name in config if name == "network"})
+        return Columns({name: type(layer).from_config(configs[name]) for name, layer in self.columns.items()})
 
     def inputs(self) -> ObservedValues:
         """The first layer of an encoder: logarithms of positive numbers and counts, one-hot categories, mask."""
