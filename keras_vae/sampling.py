@@ -15,11 +15,14 @@ class Sampler:
         samples: draws per example, an integer or an integer scalar tensor; None draws once and opens no sample axis.
         seed: int32 tensor of shape (2,), or None for noise that differs at each call (and follows
             `keras.utils.set_random_seed`).
+        path: a class whose objects take a draw and return what the model uses in its place, such as `StoppedPath`;
+            None is the draw itself.
     """
 
-    def __init__(self, samples=1, seed: tf.Tensor | None = None):
+    def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None):
         self.samples = samples
         self.seed = seed
+        self.path = path
         self.drawn = 0
 
     def next_seed(self) -> tf.Tensor:
@@ -40,13 +43,42 @@ def current_sampler() -> Sampler:
 
 
 @contextmanager
-def sampling(samples=1, seed: tf.Tensor | None = None) -> Iterator[Sampler]:
+def sampling(samples=1, seed: tf.Tensor | None = None, path: type | None = None) -> Iterator[Sampler]:
     """Sets the number of draws and the seed of every model called inside the block; see `Sampler`."""
-    token = _current.set(Sampler(samples, seed))
+    token = _current.set(Sampler(samples, seed, path))
     try:
         yield _current.get()
     finally:
         _current.reset(token)
+
+
+class StoppedPath:
+    """Draws that carry no gradient: what a score-function estimator differentiates is their probability alone."""
+
+    def __call__(self, value: tf.Tensor) -> tf.Tensor:
+        return tf.stop_gradient(value)
+
+
+class WeightedPath:
+    """Draws whose gradient, on its way back to the parameters of their posterior, is multiplied by `factor`.
+
+    Attributes:
+        factor: shape (samples, batch), set by the objective, which knows it only after the draws have been used.
+    """
+
+    def __init__(self):
+        self.factor = None
+
+    def __call__(self, value: tf.Tensor) -> tf.Tensor:
+        @tf.custom_gradient
+        def passed_on(value):
+            def gradient(upstream):
+                axes = [1] * (len(value.shape) - 2)
+                return upstream * tf.reshape(self.factor, tf.concat([tf.shape(value)[:2], axes], axis=0))
+
+            return tf.identity(value), gradient
+
+        return passed_on(value)
 
 
 def fold(seed, *numbers) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """What a model says about one batch: its latent variables, their priors, and the likelihood of the data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,20 +18,43 @@ class Latent:
         value: draws, shape (samples, batch, *event).
         posterior: q(z | x), batch shape (batch,) or (samples, batch).
         prior: p(z | parents), batch shape (), (batch,) or (samples, batch).
+        path: what the draws went through on their way to the model, where the objective asked for it; see
+            `keras_vae.sampling`.
+        closed_form: False where the prior depends on the draws themselves, so that the KL of the two distributions is
+            not the expectation of -log_ratio.
     """
 
     value: tf.Tensor
     posterior: tfd.Distribution
     prior: tfd.Distribution
+    path: Callable[[tf.Tensor], tf.Tensor] | None = None
+    closed_form: bool = True
+
+    @cached_property
+    def log_prior(self) -> tf.Tensor:
+        """log p(z) at the draws, nats, shape (samples, batch)."""
+        return self.prior.log_prob(self.value)
+
+    @cached_property
+    def log_posterior(self) -> tf.Tensor:
+        """log q(z | x) at the draws, nats, shape (samples, batch)."""
+        return self.posterior.log_prob(self.value)
 
     @cached_property
     def log_ratio(self) -> tf.Tensor:
         """log p(z) - log q(z | x) at the draws, nats, shape (samples, batch)."""
-        return self.prior.log_prob(self.value) - self.posterior.log_prob(self.value)
+        return self.log_prior - self.log_posterior
+
+    @cached_property
+    def log_ratio_along_path(self) -> tf.Tensor:
+        """`log_ratio`, whose gradient reaches the parameters of q through the draws only, not through its density."""
+        return self.log_prior - stopped(self.posterior).log_prob(self.value)
 
     @cached_property
     def kl(self) -> tf.Tensor:
         """KL(q(z | x) || p(z)), nats, shape (samples, batch): exact where TFP has a closed form, else -log_ratio."""
+        if not self.closed_form:
+            return -self.log_ratio
         try:
             exact = self.posterior.kl_divergence(self.prior)
         except NotImplementedError:  # TFP's answer for a pair of families without a registered closed form
@@ -66,3 +90,31 @@ class Trace:
     def log_weight(self) -> tf.Tensor:
         """log p(x, z) - log q(z | x) at the draws, nats, shape (samples, batch): the log importance weight."""
         return sum((latent.log_ratio for latent in self.latents.values()), self.log_likelihood)
+
+    @cached_property
+    def log_weight_along_path(self) -> tf.Tensor:
+        """`log_weight`, whose gradient reaches the posteriors through the draws only; see `Latent`."""
+        return sum((latent.log_ratio_along_path for latent in self.latents.values()), self.log_likelihood)
+
+
+def stopped(distribution: tfd.Distribution) -> tfd.Distribution:
+    """A copy of a distribution whose parameters pass no gradient.
+
+    Raises:
+        TypeError: for a distribution that is made of more than tensors, numbers and other distributions, such as a
+            flow, whose networks can not be stopped.
+    """
+
+    def stop(name, value):
+        if isinstance(value, tfd.Distribution):
+            return stopped(value)
+        if tf.is_tensor(value):
+            return tf.stop_gradient(value)
+        if value is None or isinstance(value, bool | int | float | str | tuple | tf.DType | tf.TensorShape):
+            return value
+        raise TypeError(
+            f"The density of {type(distribution).__name__} can not be stopped: its {name} is no tensor. Use an "
+            f"objective that does not need it, such as ELBO or IWAE. Received: {value!r}."
+        )
+
+    return distribution.copy(**{name: stop(name, value) for name, value in distribution.parameters.items()})

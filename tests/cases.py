@@ -1,5 +1,6 @@
 """One table of every public class; the conformance suite builds, trains, saves, serves and compiles each of them."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,11 +12,16 @@ import keras_vae as kv
 
 @dataclass(frozen=True)
 class Case:
-    """A model that contains the class, and data for it."""
+    """A model that contains the class, and data for it; `targets` are the conditions of a conditional model."""
 
     model: Callable[[], kv.LatentVariableModel]
     data: Callable[[], np.ndarray]
     objective: Callable[[], kv.Objective] = kv.ELBO
+    targets: Callable[[], np.ndarray] | None = None
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """x and y of `fit`."""
+        return self.data(), None if self.targets is None else self.targets()
 
     def compiled(self, **kwargs) -> kv.LatentVariableModel:
         """The model with seeded weights, compiled; without XLA, whose compilation takes seconds, unless asked for."""
@@ -58,6 +64,61 @@ def convolutional_vae() -> kv.VAE:
     )
 
 
+def counts(size=5, count=12) -> np.ndarray:
+    """Random counts, some of them 0."""
+    return np.random.default_rng(0).poisson(1.5, (count, size)).astype("float32")
+
+
+def positive_vectors(size=5, count=12) -> np.ndarray:
+    """Random positive numbers."""
+    return np.random.default_rng(0).gamma(2.0, size=(count, size)).astype("float32")
+
+
+def levels(count=12, size=5, number=4) -> np.ndarray:
+    """Random levels 0, 1, 2, 3."""
+    return np.random.default_rng(0).integers(0, number, (count, size)).astype("float32")
+
+
+def one_hot(count=12, classes=3) -> np.ndarray:
+    """Labels."""
+    return np.eye(classes, dtype="float32")[np.arange(count) % classes]
+
+
+def of_parts(posterior, likelihood, prior, latent=2, size=5) -> Callable[[], kv.VAE]:
+    """A VAE of vectors of functions from an event shape and a network to layers."""
+
+    def build():
+        return kv.VAE(posterior(latent, encoder(size)), likelihood(size, decoder(latent)), prior(latent))
+
+    return build
+
+
+def hierarchy() -> kv.HierarchicalVAE:
+    return kv.HierarchicalVAE(
+        posteriors=[kv.Normal(4, encoder(5)), kv.Normal(2, decoder(4))],
+        likelihood=kv.Bernoulli(5, decoder(4)),
+        priors=[kv.Normal(4, decoder(2)), kv.StandardNormal(2)],
+    )
+
+
+def ladder() -> kv.LadderVAE:
+    return kv.LadderVAE(
+        encoders=[encoder(5), encoder(8)],
+        posteriors=[kv.Normal(4), kv.Normal(2)],
+        likelihood=kv.Bernoulli(5, decoder(4)),
+        priors=[kv.Normal(4, decoder(2)), kv.StandardNormal(2)],
+    )
+
+
+def conditional() -> kv.ConditionalVAE:
+    return kv.ConditionalVAE(
+        posterior=kv.Normal(2, kv.Concatenated(encoder(5 + 3))),
+        likelihood=kv.Bernoulli(5, kv.Concatenated(decoder(2 + 3))),
+        prior=kv.Normal(2, encoder(3)),
+        condition_shape=3,
+    )
+
+
 def vector_vae(likelihood, prior=kv.StandardNormal, posterior=kv.Normal) -> Callable[[], kv.VAE]:
     def build():
         return kv.VAE(posterior(2, encoder(5)), likelihood(5, decoder(2)), prior(2))
@@ -97,5 +158,67 @@ CASES = {
         vector_vae(kv.LearnedScaleNormal, prior=kv.LearnedScaleNormal), vectors
     ),
     "FixedScaleNormal likelihood": Case(vector_vae(kv.FixedScaleNormal), vectors),
+    "OptimalScaleNormal": Case(vector_vae(kv.OptimalScaleNormal), vectors),
+    "FullCovarianceNormal, Laplace, NormalMixture, IWAE": Case(
+        of_parts(kv.FullCovarianceNormal, kv.Laplace, functools.partial(kv.NormalMixture, components=3)),
+        vectors,
+        lambda: kv.IWAE(3),
+    ),
+    "LowRankNormal, StudentT, Renyi": Case(
+        of_parts(kv.LowRankNormal, kv.StudentT, kv.StandardNormal), vectors, lambda: kv.Renyi(0.5, 3)
+    ),
+    "PowerSpherical, ContinuousBernoulli": Case(
+        of_parts(kv.PowerSpherical, kv.ContinuousBernoulli, kv.SphericalUniform, latent=3),
+        lambda: binary_images((5,)),
+    ),
+    "VampPrior, DoublyReparameterized": Case(
+        of_parts(kv.Normal, kv.Bernoulli, functools.partial(kv.VampPrior, components=4)),
+        lambda: binary_images((5,)),
+        lambda: kv.DoublyReparameterized(3),
+    ),
+    "DiscretizedLogistic, StickingTheLanding": Case(
+        of_parts(
+            kv.Normal, functools.partial(kv.DiscretizedLogistic, components=2, levels=4, high=3.0), kv.StandardNormal
+        ),
+        levels,
+        kv.StickingTheLanding,
+    ),
+    "Categorical, InfoVAE": Case(
+        of_parts(kv.Normal, functools.partial(kv.Categorical, levels=4), kv.StandardNormal),
+        levels,
+        lambda: kv.InfoVAE(alpha=0.5, weight=2.0),
+    ),
+    "Poisson, BetaTC": Case(
+        of_parts(kv.Normal, kv.Poisson, kv.StandardNormal), counts, lambda: kv.BetaTC(2.0, examples=12)
+    ),
+    "NegativeBinomial, Capacity": Case(
+        of_parts(kv.Normal, kv.NegativeBinomial, kv.StandardNormal), counts, lambda: kv.Capacity(1.0, gamma=2.0)
+    ),
+    "ZeroInflatedNegativeBinomial": Case(
+        of_parts(kv.Normal, kv.ZeroInflatedNegativeBinomial, kv.StandardNormal), counts
+    ),
+    "LogNormal": Case(of_parts(kv.Normal, kv.LogNormal, kv.StandardNormal), positive_vectors),
+    "Bernoulli latents, ScoreFunction": Case(
+        of_parts(kv.Bernoulli, kv.Bernoulli, kv.Bernoulli),
+        lambda: binary_images((5,)),
+        lambda: kv.ScoreFunction(samples=20, baseline=kv.MovingAverageBaseline()),
+    ),
+    "OneHotCategorical latents, LearnedBaseline": Case(
+        of_parts(kv.OneHotCategorical, kv.Bernoulli, kv.OneHotCategorical, latent=(2, 3)),
+        lambda: binary_images((5,)),
+        lambda: kv.ScoreFunction(samples=20, baseline=kv.LearnedBaseline(encoder(5))),
+    ),
+    "RelaxedOneHotCategorical latents": Case(
+        of_parts(kv.RelaxedOneHotCategorical, kv.Bernoulli, kv.RelaxedOneHotCategorical, latent=(2, 3)),
+        lambda: binary_images((5,)),
+    ),
+    "RelaxedBernoulli latents, VIMCO": Case(
+        of_parts(kv.RelaxedBernoulli, kv.Bernoulli, kv.RelaxedBernoulli),
+        lambda: binary_images((5,)),
+        lambda: kv.VIMCO(20),
+    ),
+    "HierarchicalVAE": Case(hierarchy, lambda: binary_images((5,))),
+    "LadderVAE": Case(ladder, lambda: binary_images((5,))),
+    "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Columns with missing values": Case(table_vae, incomplete_rows),
 }

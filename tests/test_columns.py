@@ -301,6 +301,8 @@ def test_columns_are_layers_by_name(columns):
         Columns(columns)
     with pytest.raises(ValueError, match="distribution layers of vectors by name"):
         Columns({"image": Normal((2, 2))})
+    with pytest.raises(ValueError, match="columns whose density does not depend on the batch"):
+        Columns({"x": kv.OptimalScaleNormal(1)})
 
 
 # --- the encoder and the model ----------------------------------------------------------------------------------------

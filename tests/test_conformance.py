@@ -20,9 +20,11 @@ folder = sys.argv[1]
 for number in range(int(sys.argv[2])):
     model = keras.saving.load_model(f"{folder}/{number}.keras")
     assert model.compiled and int(model.optimizer.iterations) == 1
-    data = np.load(f"{folder}/{number}.npy")
-    logs = model.fit(data, batch_size=len(data), verbose=0).history
-    np.savez(f"{folder}/{number}.reloaded.npz", loss=logs["loss"], mean=model.predict(data, verbose=0))
+    arrays = np.load(f"{folder}/{number}.npz")
+    x, y = arrays["x"], arrays["y"] if "y" in arrays else None
+    logs = model.fit(x, y, batch_size=len(x), verbose=0).history
+    mean = model.predict(x if y is None else (x, y), verbose=0)
+    np.savez(f"{folder}/{number}.reloaded.npz", loss=logs["loss"], mean=mean)
 """
 
 SERVE = """
@@ -50,24 +52,21 @@ def processes(tmp_path_factory, run_python):
     folder = tmp_path_factory.mktemp("models")
     results = {}
     for number, (name, case) in enumerate(CASES.items()):
-        data, model = case.data(), case.compiled()
-        model.fit(data, batch_size=len(data), verbose=0)
+        (x, y), model = case.arrays(), case.compiled()
+        model.fit(x, y, batch_size=len(x), verbose=0)
         model.save(folder / f"{number}.keras")
         model.export(folder / f"{number}.saved" / "1")
-        z = model.sample_prior(4, seed=1)
-        inputs = {"x": data, "z": z, "seed": 5, "num_samples": 7, "temperature": 0.5}
+        np.savez(folder / f"{number}.npz", **({"x": x} if y is None else {"x": x, "y": y}))
+        trace = model(model.as_inputs(x, y))
+        inputs = {"x": x, "condition": y, "seed": 5, "num_samples": 7, "temperature": 0.5}
+        inputs |= {key: latent.value[0] for key, latent in trace.latents.items()}  # z, or z1, ...
+        inputs = {key: value for key, value in inputs.items() if value is not None}
         np.savez(folder / f"{number}.inputs.npz", **inputs)
-        np.save(folder / f"{number}.npy", data)
-        served = {
-            "serving_default": {"mean": model.reconstruct(data)},
-            "encode": {"mean": model.encode(data).mean(), "stddev": model.encode(data).stddev()},
-            "decode": {"mean": model.decode(z).mean()},
-            "reconstruct": {"mean": model.reconstruct(data, seed=5)},
-            "generate": {"z": model.sample_prior(7, 5, 0.5), "mean": model.generate(7, 5, 0.5)},
-            "log_likelihood": {"log_likelihood": model.importance_weights(data, 7, 5)[0]},
-        }
-        logs = model.fit(data, batch_size=len(data), verbose=0).history
-        results[name] = (number, served, logs["loss"], model.predict(data, verbose=0))
+        served = {}
+        for signature, (function, specs) in model.serving_signatures().items():
+            served[signature] = function(*(tf.cast(inputs[spec.name], spec.dtype) for spec in specs))
+        logs = model.fit(x, y, batch_size=len(x), verbose=0).history
+        results[name] = (number, served, logs["loss"], model.predict(x if y is None else (x, y), verbose=0))
     with ThreadPoolExecutor() as both:
         list(both.map(lambda code: run_python(code, folder, len(CASES)), (LOAD, SERVE)))
     return folder, results
@@ -85,25 +84,28 @@ def test_every_public_class_has_a_case():
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_shapes(case, samples):
-    x, model = case.data(), case.compiled()
+    (x, y), model = case.arrays(), case.compiled()
+    inputs = model.as_inputs(x, y)
     with sampling(samples, fold(1)):
-        trace = model(x)
-    batch = len(x)
+        trace = model(inputs)
     assert trace.observed.dtype == tf.float32
-    assert trace.latents["z"].value.shape == (samples, batch, *model.posterior.event_shape)
-    assert trace.likelihood.batch_shape == (samples, batch)
-    for figure in (trace.log_likelihood, trace.kl, trace.log_weight, trace.latents["z"].log_ratio):
-        assert figure.shape == (samples, batch)
+    assert trace.likelihood.batch_shape == (samples, len(x))
+    figures = [trace.log_likelihood, trace.kl, trace.log_weight]
+    for latent in trace.latents.values():
+        assert latent.value.shape == (samples, len(x), *latent.posterior.event_shape)
+        figures += [latent.log_ratio, latent.kl]
+    for figure in figures:
+        assert figure.shape == (samples, len(x))
         assert figure.dtype == tf.float32
-    assert model.loss(trace).shape == (batch,)
-    assert model.predict(x, verbose=0).shape == x.shape
-    assert model.generate(3, seed=0).shape == (3, *x.shape[1:])
+    assert model.loss(trace).shape == (len(x),)
+    assert model.predict(inputs, verbose=0).shape == x.shape
+    assert model.generate(3 if y is None else y[:3], seed=0).shape == (3, *x.shape[1:])
 
 
 def test_gradients_reach_every_weight(case):
-    x, model = case.data(), case.compiled()
-    with tf.GradientTape() as tape, sampling(model.loss.samples, fold(1)):
-        loss = tf.reduce_mean(model.loss(model(x)))
+    (x, y), model = case.arrays(), case.compiled()
+    with tf.GradientTape() as tape, sampling(model.loss.samples, fold(1), model.loss.path):
+        loss = tf.reduce_mean(model.loss(model(model.as_inputs(x, y))))
     assert model.trainable_weights
     for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):
         assert gradient is not None, weight.path
@@ -143,11 +145,34 @@ def test_saved_model_gives_the_same_values_without_this_package(processes, name)
             np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
 
 
+def test_signatures_give_what_the_methods_give():
+    x, model = CASES["Bernoulli"].data(), CASES["Bernoulli"].compiled()
+    model.build(x.shape)
+    z = model.sample_prior(7, 5, 0.5)
+    expected = {
+        "serving_default": ([x], {"mean": model.reconstruct(x)}),
+        "encode": ([x], {"mean": model.encode(x).mean(), "stddev": model.encode(x).stddev()}),
+        "decode": ([z], {"mean": model.decode(z).mean()}),
+        "reconstruct": ([x, 5], {"mean": model.reconstruct(x, seed=5)}),
+        "generate": ([7, 5, 0.5], {"z": z, "mean": model.generate(7, 5, 0.5)}),
+        "log_likelihood": ([x, 7, 5], {"log_likelihood": model.importance_weights(x, 7, 5)[0]}),
+    }
+    signatures = model.serving_signatures()
+    assert set(signatures) == set(expected)
+    for name, (arguments, outputs) in expected.items():
+        got = signatures[name][0](*arguments)
+        assert set(got) == set(outputs)
+        for key, value in outputs.items():
+            np.testing.assert_allclose(got[key], value, rtol=1e-6)
+
+
 def test_xla_with_static_shapes(case):
     """What a TPU needs: no real tensor of a training step has a shape that is known only when it runs."""
-    x, model = case.data(), case.compiled()
+    (x, y), model = case.arrays(), case.compiled()
     model.build(x.shape)
-    step = tf.function(model.train_step, jit_compile=True, input_signature=[tf.TensorSpec(x.shape)])
+    batch = x if y is None else (x, y)
+    specs = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape), batch)
+    step = tf.function(model.train_step, jit_compile=True, input_signature=[specs])
     operations = step.get_concrete_function().graph.get_operations()
     values = [tensor for operation in operations for tensor in operation.outputs if tensor.dtype.is_floating]
     assert len(values) > 50
@@ -155,7 +180,7 @@ def test_xla_with_static_shapes(case):
     losses = []
     for _ in range(10):
         model.reset_metrics()
-        losses.append(float(step(x)["loss"]))
+        losses.append(float(step(batch)["loss"]))
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]  # ten steps at a high rate on one batch
 
@@ -163,14 +188,15 @@ def test_xla_with_static_shapes(case):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(case, policy):
     keras.config.set_dtype_policy(policy)
-    x, model = case.data(), case.compiled(run_eagerly=True)
+    (x, y), model = case.arrays(), case.compiled(run_eagerly=True)
     scales_loss = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scales_loss == (policy == "mixed_float16")
-    losses = model.fit(x, epochs=10, batch_size=len(x), verbose=0).history["loss"]
+    losses = model.fit(x, y, epochs=10, batch_size=len(x), verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
-    trace = model(x)
-    networks = [layer.network for layer in (model.posterior, model.likelihood)]
+    trace = model(model.as_inputs(x, y))
+    networks = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Sequential)]
     assert {network.compute_dtype for network in networks} == {policy.removeprefix("mixed_")}
-    figures = [trace.observed, trace.latents["z"].value, trace.log_weight, trace.likelihood.mean()]
+    figures = [trace.observed, trace.log_weight, trace.likelihood.mean()]
+    figures += [latent.value for latent in trace.latents.values()]
     assert {figure.dtype for figure in figures} == {tf.float32}

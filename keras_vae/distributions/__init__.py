@@ -2,15 +2,47 @@
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.columns import Columns
-from keras_vae.distributions.continuous import FixedScaleNormal, LearnedScaleNormal, Normal, StandardNormal
-from keras_vae.distributions.discrete import Bernoulli
+from keras_vae.distributions.continuous import ContinuousBernoulli, Laplace, LogNormal, StudentT
+from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNormal
+from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical
+from keras_vae.distributions.discretized import DiscretizedLogistic
+from keras_vae.distributions.mixtures import NormalMixture, VampPrior
+from keras_vae.distributions.normal import (
+    FixedScaleNormal,
+    LearnedScaleNormal,
+    Normal,
+    OptimalScaleNormal,
+    StandardNormal,
+)
+from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 
 __all__ = [
     "Bernoulli",
+    "Categorical",
     "Columns",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
     "DistributionLayer",
     "FixedScaleNormal",
+    "FullCovarianceNormal",
+    "Laplace",
     "LearnedScaleNormal",
+    "LogNormal",
+    "LowRankNormal",
+    "NegativeBinomial",
     "Normal",
+    "NormalMixture",
+    "OneHotCategorical",
+    "OptimalScaleNormal",
+    "Poisson",
+    "PowerSpherical",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "SphericalUniform",
     "StandardNormal",
+    "StudentT",
+    "VampPrior",
+    "ZeroInflatedNegativeBinomial",
 ]

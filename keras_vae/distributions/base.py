@@ -32,6 +32,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     """
 
     params_per_value = 1
+    params_initializer = "zeros"  # of the parameters without a context
     discrete = False  # True where log_prob is a probability mass, which has bits per dimension
 
     def __init__(self, event_shape: int | Sequence[int], network: keras.layers.Layer | None = None, **kwargs):
@@ -43,7 +44,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """The distribution with these parameters.
 
         Args:
-            params: float32, shape (..., *event_shape, params_per_value), any real numbers.
+            params: float32, shape (..., *params_shape), any real numbers.
 
         Returns:
             A distribution of batch shape (...) and event shape `event_shape`.
@@ -51,30 +52,52 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} needs a method distribution(self, params).")
 
     def build(self, context_shape=None):
-        """Creates the weights. `context_shape` has one leading axis, the batch; None is a layer without a context."""
+        """Creates the weights.
+
+        Args:
+            context_shape: of the context, with one leading axis, the batch; of several tensors a sequence of shapes;
+                None for a layer without a context.
+        """
         if context_shape is None:
             if self.network is not None:
                 raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
-            shape = (*self.event_shape, self.params_per_value)
-            self.params = self.add_weight(shape=shape, initializer="zeros", name="params", dtype="float32")
+            self.params = self.add_weight(
+                shape=self.params_shape, initializer=self.params_initializer, name="params", dtype="float32"
+            )
             return
-        self.context_shape = tuple(context_shape)
-        features = self.context_shape
-        if self.network is not None:
-            features = tuple(self.network(keras.KerasTensor(self.context_shape)).shape)
+        features = self.build_network(context_shape)
         self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
         self.head.build(features)
+
+    def build_network(self, context_shape) -> tuple:
+        """Builds the network for a context of this shape, see `build`, and returns the shape of its features."""
+        several = isinstance(context_shape[0], Sequence)
+        self.context_shapes = [tuple(shape) for shape in (context_shape if several else [context_shape])]
+        if self.network is not None:
+            inputs = [keras.KerasTensor(shape) for shape in self.context_shapes]
+            return tuple(self.network(inputs if several else inputs[0]).shape)
+        if several:
+            raise ValueError(f"{self._title} needs a network for a context of several tensors. Received: None.")
+        return self.context_shapes[0]
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """Shape of the parameters of one draw: (*event_shape, params_per_value), unless a subclass says otherwise."""
+        return (*self.event_shape, self.params_per_value)
+
+    def relate(self, posterior: "DistributionLayer") -> None:
+        """Called by a model with its posterior, before anything is built: for a prior that is made of it."""
 
     @property
     def _title(self) -> str:
         return f"{type(self).__name__}(event_shape={self.event_shape})"
 
     def _head_units(self, features: tuple) -> int:
-        *grid, last = self.event_shape
+        grid = list(self.event_shape[:-1])
         if len(features) == 2:
-            return math.prod(self.event_shape) * self.params_per_value
-        if list(features[1:-1]) == grid:
-            return last * self.params_per_value
+            return math.prod(self.params_shape)
+        if list(features[1:-1]) == grid == list(self.params_shape[: len(grid)]):
+            return math.prod(self.params_shape[len(grid) :])
         flat = "" if len(self.event_shape) == 1 else " or (batch, features)"
         wanted = ", ".join(["batch", *map(str, grid), "features" if not grid else "channels"])
         raise ValueError(f"{self._title} needs features of shape ({wanted}){flat}. Received: {features}.")
@@ -82,17 +105,28 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     def call(self, context=None) -> tfd.Distribution:
         """The distribution given a context of shape (..., *context_shape), e.g. (samples, batch, features).
 
-        All leading axes are folded into one for the network, and unfolded in the parameters.
+        All leading axes are folded into one for the network, and unfolded in the parameters. Of a sequence of several
+        tensors the first says what the leading axes are; the others are broadcast to them.
         """
         if context is None:
             return self.distribution(tf.convert_to_tensor(self.params))
-        context = tf.convert_to_tensor(context)
-        event_rank = len(self.context_shape) - 1
-        leading = _dimensions(context)[: len(context.shape) - event_rank]
-        rows = tf.reshape(context, [-1, *context.shape[len(leading) :]])  # [rows, *context]
-        features = rows if self.network is None else self.network(rows)
+        features, leading = self.features_of(context)
         params = self.head(tf.cast(features, tf.float32))
-        return self.distribution(tf.reshape(params, [*leading, *self.event_shape, self.params_per_value]))
+        return self.distribution(tf.reshape(params, [*leading, *self.params_shape]))
+
+    def features_of(self, context) -> tuple[tf.Tensor, list]:
+        """What the network makes of a context, shape (rows, ...), and the leading axes that are folded into the rows."""
+        contexts = [tf.convert_to_tensor(part) for part in (context if isinstance(context, Sequence) else [context])]
+        shapes = [shape[1:] for shape in self.context_shapes]
+        leading = dimensions(contexts[0])[: len(contexts[0].shape) - len(shapes[0])]
+        rows = []
+        for part, shape in zip(contexts, shapes, strict=True):
+            if len(part.shape) < len(leading) + len(shape):
+                part = tf.broadcast_to(part, [*leading, *shape])
+            rows.append(tf.reshape(part, [-1, *shape]))  # [rows, *context]
+        if self.network is None:
+            return rows[0], leading
+        return self.network(rows if len(rows) > 1 else rows[0]), leading
 
     def compute_output_shape(self, context_shape=None) -> tuple:
         """Shape of one draw per context, for `summary()`."""
@@ -137,6 +171,15 @@ class Independent(tfd.Independent):
         super().__init__(distribution, reinterpreted_batch_ndims=len(event_shape))
         self._event = tuple(event_shape)
 
+    @property
+    def parameters(self) -> dict:
+        """What the constructor takes."""
+        return {"distribution": self.distribution, "event_shape": self._event}
+
+    def copy(self, **override) -> "Independent":
+        """The same with other parameters."""
+        return type(self)(**(self.parameters | override))
+
     def _log_prob(self, value):
         flat = self.distribution.copy(
             **{name: self._flat(given) for name, given in self.distribution.parameters.items() if tf.is_tensor(given)}
@@ -144,11 +187,11 @@ class Independent(tfd.Independent):
         return tf.reduce_sum(flat.log_prob(self._flat(value)), axis=-1)
 
     def _flat(self, tensor: tf.Tensor) -> tf.Tensor:
-        leading = _dimensions(tensor)[: len(tensor.shape) - len(self._event)]
+        leading = dimensions(tensor)[: len(tensor.shape) - len(self._event)]
         return tf.reshape(tensor, [*leading, math.prod(self._event)])
 
 
-def _dimensions(tensor: tf.Tensor) -> list:
+def dimensions(tensor: tf.Tensor) -> list:
     """The sizes of the axes, as integers where they are known and as scalar tensors where they are not."""
     dynamic = tf.shape(tensor)
     return [dynamic[axis] if size is None else size for axis, size in enumerate(tensor.shape)]

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.distributions.base import DistributionLayer, _dimensions
+from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
+from keras_vae.distributions.normal import OptimalScaleNormal
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.sampling import fold
 
@@ -33,7 +34,7 @@ class Columns(DistributionLayer):
         network: from the context to the features that all columns share; None uses the context itself.
 
     Raises:
-        ValueError: for columns that are no distribution layers of vectors.
+        ValueError: for columns that are no distribution layers of vectors, and for `OptimalScaleNormal`.
 
     Example:
 
@@ -49,6 +50,12 @@ class Columns(DistributionLayer):
                 f"{type(self).__name__} needs columns to be distribution layers of vectors by name, such as "
                 f'{{"age": Normal(1), "smoker": Bernoulli(1)}}. Received: columns={columns!r}.'
             )
+        for name, layer in columns.items():
+            if isinstance(layer, OptimalScaleNormal):  # it would count what stands in for missing values
+                raise ValueError(
+                    f"{type(self).__name__} needs columns whose density does not depend on the batch, such as "
+                    f"LearnedScaleNormal. Received: {layer!r} as column {name!r}."
+                )
         super().__init__(sum(layer.event_shape[0] for layer in columns.values()), network, **kwargs)
         self.columns = dict(columns)
         self._stand_ins = tuple(_stand_in(layer) for layer in columns.values())
@@ -60,27 +67,19 @@ class Columns(DistributionLayer):
 
     def build(self, context_shape=None):
         """Creates the weights of all columns; see `DistributionLayer.build`."""
-        features = None
         if context_shape is None and self.network is not None:
             raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
-        if context_shape is not None:
-            self.context_shape = features = tuple(context_shape)
-            if self.network is not None:
-                features = tuple(self.network(keras.KerasTensor(self.context_shape)).shape)
+        features = None if context_shape is None else self.build_network(context_shape)
         for layer in self.columns.values():
             if not layer.built:  # a loaded layer is
                 layer.build(features)
 
     def call(self, context=None) -> tfd.Distribution:
-        """The distribution of rows given a context of shape (..., *context_shape)."""
+        """The distribution of rows given a context; see `DistributionLayer.call`."""
         if context is None:
             return RowDistribution(self, [layer() for layer in self.columns.values()])
-        context = tf.convert_to_tensor(context)
-        features = context
-        if self.network is not None:
-            leading = _dimensions(context)[: len(context.shape) - len(self.context_shape) + 1]
-            rows = self.network(tf.reshape(context, [-1, *context.shape[len(leading) :]]))
-            features = tf.reshape(tf.cast(rows, tf.float32), [*leading, *rows.shape[1:]])
+        rows, leading = self.features_of(context)
+        features = tf.reshape(tf.cast(rows, tf.float32), [*leading, *rows.shape[1:]])
         return RowDistribution(self, [layer(features) for layer in self.columns.values()])
 
     def without_context(self) -> "Columns":
@@ -123,7 +122,7 @@ class Columns(DistributionLayer):
         values = []
         for part, size, layer in zip(tf.split(codes, sizes, axis=-1), self.sizes, self.columns.values(), strict=True):
             if levels := _levels(layer):
-                probabilities = tf.reshape(part, [*_dimensions(part)[:-1], size, levels])
+                probabilities = tf.reshape(part, [*dimensions(part)[:-1], size, levels])
                 part = tf.cast(tf.argmax(probabilities, axis=-1), tf.float32)
             values.append(part)
         return tf.concat(values, axis=-1)
@@ -196,7 +195,7 @@ class RowDistribution(tfd.Distribution):
         for part, layer in zip(self.parts, self.layer.columns.values(), strict=True):
             if _levels(layer):
                 probabilities = part.distribution.probs_parameter()  # [..., size, levels]
-                shape = _dimensions(probabilities)
+                shape = dimensions(probabilities)
                 codes.append(tf.reshape(probabilities, [*shape[:-2], shape[-2] * shape[-1]]))
             else:
                 codes.append(part.mean())

@@ -1,29 +1,27 @@
-"""Distributions of real numbers."""
+"""Distributions of real, positive and bounded numbers other than the normal."""
 
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer, Independent
-from keras_vae.sampling import standard_normal
 
 tfd = tfp.distributions
 
 
-class Normal(DistributionLayer):
-    """Normal with independent values, whose location and scale are predicted from the context.
+class Laplace(DistributionLayer):
+    """Laplace with independent values: exp(-|value - loc| / scale) / (2 scale), scale = min_scale + softplus(raw).
 
-    N(value | loc, scale^2), scale = min_scale + softplus(raw). As a likelihood its density has no bound where the data
-    is constant, except for `min_scale`.
+    As a likelihood it weighs errors by their absolute value: outliers count less than under a normal.
 
     Args:
         event_shape: shape of one draw.
         network: from the context to features; None uses the context itself.
-        min_scale: the smallest standard deviation, in units of the data, more than 0.
-
-    Reference: Kingma & Welling 2014, arXiv:1312.6114.
+        min_scale: the smallest scale, in units of the data, more than 0.
     """
 
     params_per_value = 2
@@ -36,116 +34,93 @@ class Normal(DistributionLayer):
         **kwargs,
     ):
         super().__init__(event_shape, network, **kwargs)
-        self.min_scale = _positive(self, "min_scale", min_scale)
+        self.min_scale = positive(self, "min_scale", min_scale)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.unstack(params, axis=-1)
-        return _independent_normal(loc, self.min_scale + tf.math.softplus(raw_scale), self.event_shape)
+        return Independent(tfd.Laplace(loc, self.min_scale + tf.math.softplus(raw_scale)), self.event_shape)
 
 
-class FixedScaleNormal(DistributionLayer):
-    """Normal with independent values, whose location is predicted and whose scale is a constant.
+class StudentT(DistributionLayer):
+    """Student's t with independent values; location, scale and degrees of freedom are predicted from the context.
+
+    value = loc + scale t(df), scale = min_scale + softplus(raw), df = 2 + softplus(raw): more than 2, so that the
+    variance is finite. Outliers widen the tails instead of moving the location.
 
     Args:
         event_shape: shape of one draw.
         network: from the context to features; None uses the context itself.
-        scale: the standard deviation of every value, in units of the data, more than 0.
+        min_scale: the smallest scale, in units of the data, more than 0.
+
+    Reference: Takahashi et al. 2018, "Student-t variational autoencoder for robust density estimation" (IJCAI).
     """
+
+    params_per_value = 3
 
     def __init__(
         self,
         event_shape: int | Sequence[int],
         network: keras.layers.Layer | None = None,
-        scale: float = 1.0,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
-        self.scale = _positive(self, "scale", scale)
-
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        loc = tf.squeeze(params, axis=-1)
-        return _independent_normal(loc, tf.fill(tf.shape(loc), self.scale), self.event_shape)
-
-
-class LearnedScaleNormal(DistributionLayer):
-    """Normal with independent values, whose location is predicted and whose scale is one learned number.
-
-    scale = min_scale + exp(log_scale), one weight for all values: the standard deviation of the noise is estimated
-    together with the networks.
-
-    Args:
-        event_shape: shape of one draw.
-        network: from the context to features; None uses the context itself.
-        initial_scale: the standard deviation that training starts from, in units of the data, more than `min_scale`.
-        min_scale: the smallest standard deviation, in units of the data, more than 0.
-
-    Reference: Rybkin, Daniilidis & Levine 2021, arXiv:2006.13202 (there "shared sigma").
-    """
-
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        initial_scale: float = 1.0,
         min_scale: float = 1e-3,
         **kwargs,
     ):
         super().__init__(event_shape, network, **kwargs)
-        self.min_scale = _positive(self, "min_scale", min_scale)
-        self.initial_scale = _positive(self, "initial_scale", initial_scale)
-        if self.initial_scale <= self.min_scale:
-            raise ValueError(
-                f"{type(self).__name__} needs initial_scale > min_scale. "
-                f"Received: initial_scale={initial_scale}, min_scale={min_scale}."
-            )
-
-    def build(self, context_shape=None):
-        super().build(context_shape)
-        log_scale = tf.math.log(self.initial_scale - self.min_scale)
-        self.log_scale = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(float(log_scale)), name="log_scale", dtype="float32"
-        )
+        self.min_scale = positive(self, "min_scale", min_scale)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        loc = tf.squeeze(params, axis=-1)
-        scale = self.min_scale + tf.exp(tf.convert_to_tensor(self.log_scale))
-        return _independent_normal(loc, tf.fill(tf.shape(loc), scale), self.event_shape)
+        loc, raw_scale, raw_df = tf.unstack(params, axis=-1)
+        scale = self.min_scale + tf.math.softplus(raw_scale)
+        return Independent(tfd.StudentT(2 + tf.math.softplus(raw_df), loc, scale), self.event_shape)
 
 
-class StandardNormal(DistributionLayer):
-    """N(0, I): the prior of the plain VAE. It has no weights and ignores its context.
+class LogNormal(DistributionLayer):
+    """Independent positive values whose logarithms are normal, N(log value | loc, scale^2) / value.
+
+    scale = min_scale + softplus(raw). The mean, exp(loc + scale^2 / 2), is large where the scale is.
 
     Args:
         event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+        min_scale: the smallest standard deviation of the logarithm, more than 0.
     """
 
-    params_per_value = 0
+    params_per_value = 2
 
-    def __init__(self, event_shape: int | Sequence[int], **kwargs):
-        super().__init__(event_shape, **kwargs)
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        min_scale: float = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        self.min_scale = positive(self, "min_scale", min_scale)
 
-    def build(self, context_shape=None):
-        """There is nothing to create."""
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        loc, raw_scale = tf.unstack(params, axis=-1)
+        return Independent(tfd.LogNormal(loc, self.min_scale + tf.math.softplus(raw_scale)), self.event_shape)
 
-    def call(self, context=None) -> tfd.Distribution:
-        loc = tf.zeros(self.event_shape)
-        return _independent_normal(loc, tf.ones_like(loc), self.event_shape)
-
-
-class _Normal(tfd.Normal):
-    """`tfd.Normal` with the noise of `standard_normal`."""
-
-    def _sample_n(self, n, seed=None):
-        loc, scale = tf.convert_to_tensor(self.loc), tf.convert_to_tensor(self.scale)
-        shape = tf.concat([[n], self._batch_shape_tensor(loc=loc, scale=scale)], axis=0)
-        return loc + scale * standard_normal(shape, tfp.random.sanitize_seed(seed))
-
-
-def _independent_normal(loc, scale, event_shape) -> tfd.Distribution:
-    return Independent(_Normal(loc, scale), event_shape)
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        if values.size and values.min() <= 0:
+            raise ValueError(f"{self._title} needs {name} that are positive. Received: values from {values.min()}.")
 
 
-def _positive(layer, name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError(f"{type(layer).__name__} needs {name} to be a positive number. Received: {name}={value!r}.")
-    return float(value)
+class ContinuousBernoulli(DistributionLayer):
+    """Independent values in [0, 1] with the density C(p) p^value (1 - p)^(1 - value), p = sigmoid(logit).
+
+    C(p) makes it integrate to one, which the Bernoulli mass of grey levels, the binary cross-entropy, does not.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+
+    Reference: Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845.
+    """
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        return Independent(tfd.ContinuousBernoulli(logits=tf.squeeze(params, axis=-1)), self.event_shape)
+
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        low, high = values.min(initial=0), values.max(initial=0)
+        if low < 0 or high > 1:
+            raise ValueError(f"{self._title} needs {name} in [0, 1]. Received: values from {low} to {high}.")

@@ -1,12 +1,14 @@
-"""Distributions of binary, categorical and counted data."""
+"""Distributions of binary and categorical values."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
 
 tfd = tfp.distributions
@@ -40,6 +42,87 @@ class Bernoulli(DistributionLayer):
                 "these probabilities, not a density of grey levels. Draw binary values, or use another likelihood.",
                 stacklevel=4,
             )
+
+
+class Categorical(DistributionLayer):
+    """Independent values 0, 1, ..., levels - 1, whose log-odds are predicted from the context, each level for itself.
+
+    For 256 grey levels, or for codes of categories. `mean` is the expected level, which says something where the levels
+    are quantities; `mode` is the most probable one.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+        levels: number of levels, 2 or more.
+
+    Reference: van den Oord et al. 2016, arXiv:1601.06759 (256 levels of a pixel).
+    """
+
+    discrete = True
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        levels: int = 256,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        self.levels = whole_number(self, "levels", levels, least=2)
+
+    @property
+    def params_per_value(self) -> int:
+        """The log-odds of each level."""
+        return self.levels
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        return tfd.Independent(_Categorical(logits=params, dtype=tf.float32), len(self.event_shape))
+
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        bad = values[(values < 0) | (values >= self.levels) | (values != np.round(values))]
+        if bad.size:
+            raise ValueError(
+                f"{self._title} needs {name} that are 0, 1, ..., {self.levels - 1}. Received: {bad.size} others, such "
+                f"as {bad[0]}."
+            )
+
+
+class OneHotCategorical(DistributionLayer):
+    """Independent categories, each a vector with a one at its place; their log-odds are predicted from the context.
+
+    Args:
+        event_shape: (variables, categories); an integer is one variable with so many categories.
+        network: from the context to features; None uses the context itself.
+    """
+
+    discrete = True
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        categories = tfd.OneHotCategorical(logits=tf.squeeze(params, axis=-1), dtype=tf.float32)
+        return tfd.Independent(categories, len(self.event_shape) - 1)
+
+    def _check_support(self, values: np.ndarray, name: str) -> None:
+        if not (np.isin(values, (0, 1)).all() and (values.sum(axis=-1) == 1).all()):
+            raise ValueError(f"{self._title} needs {name} with a single one along the last axis. Received: others.")
+
+
+class _Categorical(tfd.Categorical):
+    """`tfd.Categorical` with moments."""
+
+    def _log_prob(self, value):
+        logits = tf.nn.log_softmax(self._logits_parameter_no_checks())
+        levels = tf.cast(tf.range(logits.shape[-1]), tf.float32)
+        return tf.reduce_sum(tf.where(value[..., None] == levels, logits, 0.0), axis=-1)
+
+    def _mean(self):
+        return self._moment(1)
+
+    def _variance(self):
+        return self._moment(2) - self._moment(1) ** 2
+
+    def _moment(self, power: int):
+        probabilities = self.probs_parameter()
+        return tf.reduce_sum(probabilities * tf.cast(tf.range(probabilities.shape[-1]), tf.float32) ** power, axis=-1)
 
 
 class _Bernoulli(tfd.Bernoulli):

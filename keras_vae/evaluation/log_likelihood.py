@@ -77,7 +77,8 @@ def log_likelihood(
 
     Args:
         model: a built model.
-        data: array (examples, *event), or a finite `tf.data.Dataset` or `PyDataset` of batches.
+        data: array (examples, *event), or a finite `tf.data.Dataset` or `PyDataset` of batches; for a conditional
+            model a pair of arrays, (x, condition), or batches of pairs.
         samples: K, draws from q(z | x) per example.
         seed: integer; the same seed and batches give the same estimate in each process.
         batch_size: examples at a time, for an array.
@@ -107,9 +108,10 @@ def log_likelihood(
     bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None
     with progress:
         for step, batch in enumerate(batches):
-            x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            if not progress.has(step, np.asarray(x)):
-                progress.add(*score(x, fold(seed, step)))
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            inputs = tf.nest.map_structure(_as_float, model.as_inputs(x, y))
+            if not progress.has(step, *tf.nest.flatten(inputs)):
+                progress.add(*score(inputs, fold(seed, step)))
             if bar:
                 bar.update(step + 1)
     values, effective = progress.results()
@@ -127,15 +129,18 @@ def _scorer(model: LatentVariableModel, samples: int, memory: int):
 
     def score(x, seed):
         nonlocal largest
-        x = np.asarray(x, np.float32)
-        largest = max(largest, len(x))
+        size = len(tf.nest.flatten(x)[0])
+        largest = max(largest, size)
         if largest * bytes_of_draw > memory:
             raise ValueError(
                 f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,} "
                 f"bytes, a batch of {largest} examples, and about {bytes_of_draw:,} bytes for each."
             )
-        padded = np.concatenate([x, np.repeat(x[-1:], largest - len(x), axis=0)])  # not another program
-        return [part.numpy()[: len(x)] for part in compiled(padded, seed)]
+
+        def pad(part):  # not another program for a smaller batch
+            return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
+
+        return [part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed)]
 
     return score
 
@@ -147,7 +152,8 @@ def draw_bytes(model: LatentVariableModel) -> int:
         with sampling(1, fold(0)):
             return model.tracer(x)().log_weight
 
-    graph = tf.function(log_weight).get_concrete_function(tf.TensorSpec([1, *model.event_shape])).graph
+    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
+    graph = tf.function(log_weight).get_concrete_function(specs).graph
     tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
     sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
     weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
@@ -185,9 +191,9 @@ class Progress:
             self.parts = list(zip(*parts, strict=True))
             self.digests = file["digests"].tolist()
 
-    def has(self, step: int, x: np.ndarray) -> bool:
+    def has(self, step: int, *arrays: np.ndarray) -> bool:
         """Whether the values of a batch are there already."""
-        digest = _checksum(x)
+        digest = _checksum(*arrays)
         if step == len(self.digests):
             self.digests.append(digest)
         elif digest != self.digests[step]:
@@ -233,10 +239,17 @@ def _checksum(*arrays: np.ndarray) -> int:
 
 
 def _batches(model, data, batch_size):
-    data = model.checked(data, "log_likelihood")
-    if not isinstance(data, np.ndarray):
-        return data
-    return [data[start : start + batch_size] for start in range(0, len(data), batch_size)]
+    if not isinstance(data, tuple | list):
+        data = model.checked(data, "log_likelihood")
+        if not isinstance(data, np.ndarray):
+            return data
+        data = (data,)
+    arrays = [model.checked(data[0], "log_likelihood"), *map(np.asarray, data[1:])]
+    return [tuple(a[start : start + batch_size] for a in arrays) for start in range(0, len(arrays[0]), batch_size)]
+
+
+def _as_float(x) -> np.ndarray:
+    return np.asarray(x, np.float32)
 
 
 def _count(batches) -> int | None:

@@ -54,6 +54,10 @@ class LatentVariableModel(KerasContract):
         """Infers the latent variables of a batch, shape (batch, *event), and returns what the model says about it."""
         raise NotImplementedError(f"{type(self).__name__} needs a method call(self, inputs) that returns a Trace.")
 
+    def as_inputs(self, x, y):
+        """What `call` takes, of the data and targets of a batch: the data. Targets are ignored."""
+        return x
+
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws latent variables from the prior and returns the means of their observations, (count, *event)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method generate(self, count, seed, temperature).")
@@ -82,16 +86,20 @@ class LatentVariableModel(KerasContract):
         sampler = current_sampler()
         opens = sampler.samples is not None and posterior.batch_shape.rank == 1
         value = posterior.sample([sampler.samples] if opens else [], seed=sampler.next_seed())
-        return Latent(value, posterior, prior)
+        if sampler.path is None:
+            return Latent(value, posterior, prior)
+        path = sampler.path()
+        return Latent(path(value), posterior, prior, path)
 
     # --- training and evaluation: the hooks that Keras documents -----------------------------------------------------
 
     def train_step(self, data) -> dict:
         """One step on one batch: draws, bound, gradients, update."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            with sampling(self.loss.samples, self._step_seed(TRAIN, self.optimizer.iterations)):
-                trace = self(x, training=True)
+            seed = self._step_seed(TRAIN, self.optimizer.iterations)
+            with sampling(self.loss.samples, seed, self.loss.path):
+                trace = self(self.as_inputs(x, y), training=True)
                 loss = self.compute_loss(x, y_pred=trace, sample_weight=sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
@@ -104,9 +112,9 @@ class LatentVariableModel(KerasContract):
 
     def test_step(self, data) -> dict:
         """The same figures on one batch, without an update; each pass over the data draws the same noise."""
-        x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with sampling(self.loss.samples, self._step_seed(TEST)):
-            trace = self(x, training=False)
+            trace = self(self.as_inputs(x, y), training=False)
             self.compute_loss(x, y_pred=trace, sample_weight=sample_weight, training=False)
         return self._logs()
 
@@ -117,10 +125,15 @@ class LatentVariableModel(KerasContract):
             x, y: unused; the trace holds what was observed.
             y_pred: the `Trace` of the batch.
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
-            training: unused.
+            training: whether the objective's numbers are the scheduled ones.
         """
         trace = y_pred
-        losses = self.loss(trace)  # [batch]
+        if training:
+            self.loss.check(trace)
+            losses = self.loss(trace)  # [batch]
+        else:
+            with self.loss.at_rest():
+                losses = self.loss(trace)
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
         for name, figures in self._figures(losses + extra, trace).items():
             self._mean(name).update_state(figures, sample_weight=sample_weight)
@@ -154,13 +167,14 @@ class LatentVariableModel(KerasContract):
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
-    def _create_variables(self) -> None:
-        """Those that the first step would create, which it can not on a replica."""
+    def _create_variables(self) -> Trace:
+        """Those that the first step would create, which it can not on a replica; returns the trace of zeros."""
         with self.distribute_strategy.scope(), sampling(self.loss.samples, fold(0)):
-            self.optimizer.build(self.trainable_weights)
-            trace = self(tf.zeros([1, *self.event_shape]))
+            trace = self(self.example_inputs())
             for name in self._figures(self.loss(trace), trace):
                 self._mean(name)
+            self.optimizer.build(self.trainable_weights)
+        return trace
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -184,7 +198,7 @@ class LatentVariableModel(KerasContract):
         their number.
 
         Args:
-            x: shape (batch, *event).
+            x: what `call` takes, shape (batch, *event).
             num_samples: K, an integer or an integer scalar tensor; under XLA an integer.
             seed: integer, integer scalar tensor or int32 of shape (2,).
             rows: examples x draws in one chunk, at most; at least one draw for each example is made.
@@ -196,7 +210,8 @@ class LatentVariableModel(KerasContract):
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
         x = self._as_batch(x)
-        batch = x.shape[0] if x.shape[0] is not None and isinstance(num_samples, int) else tf.shape(x)[0]
+        first = tf.nest.flatten(x)[0]
+        batch = first.shape[0] if first.shape[0] is not None and isinstance(num_samples, int) else tf.shape(first)[0]
         seed = fold(seed)
         chunks = -(-num_samples // _at_least_one(rows // _at_least_one(batch)))
         chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
@@ -216,6 +231,10 @@ class LatentVariableModel(KerasContract):
             lambda done, *_: done < num_samples, add_chunk, [tf.constant(0), nothing, nothing]
         )
         return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
+
+    def example_inputs(self):
+        """Zeros of what `call` takes, of batch size 1."""
+        return tf.zeros([1, *self.event_shape])
 
     def _as_batch(self, x) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(x), tf.float32)

@@ -22,6 +22,8 @@ from keras_vae.serializable import Serializable
 class KerasContract(Serializable, keras.Model):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
+    objective_layers = ()  # those that `compile` got with the objective
+
     def compile(
         self,
         optimizer="adam",
@@ -72,6 +74,19 @@ class KerasContract(Serializable, keras.Model):
         self._calls = itertools.repeat(steps)  # the steps of each call of the train function
         with self.distribute_strategy.scope():
             super().compile(optimizer, loss, steps_per_execution=steps, jit_compile=jit_compile, **kwargs)
+            loss.create_variables()
+            self._adopt(loss.layers)
+
+    def _adopt(self, layers) -> None:
+        """Makes layers of the objective layers of the model: trained with it, and saved with it."""
+        if layers or self.objective_layers:
+            locked = self._tracker.locked
+            self._tracker.unlock()
+            for layer in self.objective_layers:
+                self._tracker.untrack(layer)
+            self.objective_layers = list(layers)
+            if locked:
+                self._tracker.lock()
 
     def get_compile_config(self) -> dict | None:
         """What `compile` was asked for; another machine chooses for itself what was left to be chosen."""
@@ -82,7 +97,7 @@ class KerasContract(Serializable, keras.Model):
         """Compiles a loaded model, with the variables of its optimizer."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
-            self.optimizer.build(self.trainable_variables)
+            self._create_variables()
 
     def fit(
         self,
@@ -127,6 +142,7 @@ class KerasContract(Serializable, keras.Model):
         if validation_data is not None:
             validation_data = self._checked_pair(validation_data)
         if _is_array(x):
+            self._check_targets(x, y)
             batch_size = batch_size or 32
             first_batch = x[:batch_size]
             x = array_batches(_pack(x, y, sample_weight), batch_size, shuffle, self.seed)
@@ -154,6 +170,8 @@ class KerasContract(Serializable, keras.Model):
     def evaluate(self, x=None, y=None, **kwargs):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
         self._require_compiled("evaluate")
+        if _is_array(x):
+            self._check_targets(x, y)
         y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
             x, first_batch = self._look_at(x, "evaluate")
@@ -287,6 +305,10 @@ class KerasContract(Serializable, keras.Model):
         self.check_shape(x.shape)
         self.likelihood.check_values(x, "data")
 
+    def _check_targets(self, x, y) -> None:
+        """Raises `ValueError` for targets of arrays that the model can not use."""
+        self.as_inputs(x[:1], None if y is None else np.asarray(y)[:1])
+
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:
             raise ValueError(
@@ -320,7 +342,9 @@ class KerasContract(Serializable, keras.Model):
             with self.distribute_strategy.scope():
                 self.build((None, *batch.shape[1:]))
         if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
-            self._create_variables()
+            trace = self._create_variables()
+            if method == "fit":
+                self.loss.check(trace)
         return x, batch
 
     def _checked_pair(self, validation_data):

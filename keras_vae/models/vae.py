@@ -58,6 +58,7 @@ class VAE(LatentVariableModel):
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
+        prior.relate(posterior)
 
     def build(self, input_shape):
         """Creates the weights of the three layers for data of shape (batch, *event)."""

@@ -1,7 +1,14 @@
 """Tensor -> tensor: encoders and decoders as plain Keras models, each of them replaceable by your own."""
 
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
-from keras_vae.networks.dense import dense_decoder, dense_encoder
+from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.missing import ObservedValues
 
-__all__ = ["ObservedValues", "convolutional_decoder", "convolutional_encoder", "dense_decoder", "dense_encoder"]
+__all__ = [
+    "Concatenated",
+    "ObservedValues",
+    "convolutional_decoder",
+    "convolutional_encoder",
+    "dense_decoder",
+    "dense_encoder",
+]

@@ -1,6 +1,23 @@
 """Trace -> loss per example, in nats."""
 
+from keras_vae.objectives.aggregate import BetaTC, InfoVAE
 from keras_vae.objectives.base import Objective
-from keras_vae.objectives.elbo import ELBO
+from keras_vae.objectives.elbo import ELBO, Capacity, StickingTheLanding
+from keras_vae.objectives.importance import IWAE, DoublyReparameterized, Renyi
+from keras_vae.objectives.score_function import VIMCO, LearnedBaseline, MovingAverageBaseline, ScoreFunction
 
-__all__ = ["ELBO", "Objective"]
+__all__ = [
+    "ELBO",
+    "IWAE",
+    "VIMCO",
+    "BetaTC",
+    "Capacity",
+    "DoublyReparameterized",
+    "InfoVAE",
+    "LearnedBaseline",
+    "MovingAverageBaseline",
+    "Objective",
+    "Renyi",
+    "ScoreFunction",
+    "StickingTheLanding",
+]

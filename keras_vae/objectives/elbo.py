@@ -1,8 +1,9 @@
-"""The evidence lower bound."""
+"""The evidence lower bound, and what is made of its two terms."""
 
 import tensorflow as tf
 
-from keras_vae.objectives.base import Objective
+from keras_vae.arguments import not_negative, whole_number
+from keras_vae.objectives.base import Objective, one_latent
 from keras_vae.trace import Trace
 
 
@@ -13,25 +14,102 @@ class ELBO(Objective):
     has one, else the average of the same draws.
 
     Args:
-        beta: weight of the KL, 0 or more; the only weight there is.
+        beta: weight of the KL, 0 or more; the only weight there is. With several latent variables also a dict of
+            numbers by name, 1 where a name is missing. A callback may schedule a single number.
         samples: draws from the posterior per example, 1 or more.
+        free_nats: the KL of each latent variable counts as this where its mean over the batch is less, and is then not
+            pressed on.
 
-    Reference: Kingma & Welling 2014, arXiv:1312.6114; beta: Higgins et al. 2017 (ICLR).
+    Reference: Kingma & Welling 2014, arXiv:1312.6114; beta: Higgins et al. 2017 (ICLR); free nats: Kingma et al. 2016,
+    arXiv:1606.04934.
     """
 
-    def __init__(self, beta: float = 1.0, samples: int = 1):
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < float("inf"):
-            raise ValueError(f"ELBO needs beta to be a number, 0 or more. Received: beta={beta!r}.")
-        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-            raise ValueError(f"ELBO needs samples to be a whole number, 1 or more. Received: samples={samples!r}.")
-        self.beta = float(beta)
-        self.samples = samples
+    schedulable = ("beta",)
+
+    def __init__(self, beta: float | dict[str, float] = 1.0, samples: int = 1, free_nats: float = 0.0):
+        if isinstance(beta, dict):
+            self.beta = {name: not_negative(self, f"beta[{name!r}]", value) for name, value in beta.items()}
+        else:
+            self.beta = not_negative(self, "beta", beta)
+        self.samples = whole_number(self, "samples", samples)
+        self.free_nats = not_negative(self, "free_nats", free_nats)
 
     def __call__(self, trace: Trace) -> tf.Tensor:
-        loss = self.beta * trace.kl - trace.log_likelihood  # [samples, batch]
+        loss = self._weighted_kl(trace) - trace.log_likelihood  # [samples, batch]
         return tf.reduce_mean(loss, axis=0)
 
+    def check(self, trace: Trace) -> None:
+        """Also refuses weights for latent variables that the model does not have."""
+        super().check(trace)
+        unknown = set(self.beta) - set(trace.latents) if isinstance(self.beta, dict) else set()
+        if unknown:
+            raise ValueError(
+                f"ELBO needs names of the latent variables {', '.join(trace.latents)} in beta. "
+                f"Received: {', '.join(sorted(unknown))}."
+            )
+
+    def _weighted_kl(self, trace: Trace) -> tf.Tensor:
+        beta = self.number("beta")
+        if not self.free_nats and not isinstance(beta, dict):
+            return beta * trace.kl
+        total = tf.zeros_like(trace.log_likelihood)
+        for name, latent in trace.latents.items():
+            kl = latent.kl
+            if self.free_nats:
+                kl = tf.where(tf.reduce_mean(kl) > self.free_nats, kl, self.free_nats)
+            total += (beta.get(name, 1.0) if isinstance(beta, dict) else beta) * kl
+        return total
+
     def describe(self) -> str:
-        weight = "" if self.beta == 1 else f"{self.beta:g} "
+        weight = "" if self.beta == 1 else f"{self.beta:g} " if isinstance(self.beta, float) else "beta "
         draws = "1 draw" if self.samples == 1 else f"{self.samples} draws"
         return f"{self!r}: loss = -log p(x | z) + {weight}KL(q(z | x) || p(z)), nats per example, {draws} of z"
+
+
+class Capacity(Objective):
+    """-log p(x | z) + gamma |KL(q(z | x) || p(z)) - capacity|: the KL is held at a number, which is raised in training.
+
+    Not a bound of log p(x).
+
+    Args:
+        capacity: nats, 0 or more; a callback may schedule it, from 0 to this.
+        gamma: weight of the distance, 0 or more.
+        samples: draws from the posterior per example, 1 or more.
+
+    Reference: Burgess et al. 2018, arXiv:1804.03599.
+    """
+
+    schedulable = ("capacity",)
+
+    def __init__(self, capacity: float = 25.0, gamma: float = 100.0, samples: int = 1):
+        self.capacity = not_negative(self, "capacity", capacity)
+        self.gamma = not_negative(self, "gamma", gamma)
+        self.samples = whole_number(self, "samples", samples)
+
+    def __call__(self, trace: Trace) -> tf.Tensor:
+        loss = self.gamma * tf.abs(trace.kl - self.number("capacity")) - trace.log_likelihood
+        return tf.reduce_mean(loss, axis=0)
+
+
+class StickingTheLanding(Objective):
+    """The negative ELBO, whose gradient goes through the draws only.
+
+    -mean_s log p(x, z[s]) / q(z[s] | x) is differentiated with the parameters of the density q held fixed: the term
+    that is left out has mean zero, and all of the noise when the posterior is exact.
+
+    Args:
+        samples: draws from the posterior per example, 1 or more.
+
+    Reference: Roeder, Wu & Duvenaud 2017, arXiv:1703.09194.
+    """
+
+    def __init__(self, samples: int = 1):
+        self.samples = whole_number(self, "samples", samples)
+
+    def __call__(self, trace: Trace) -> tf.Tensor:
+        return -tf.reduce_mean(trace.log_weight_along_path, axis=0)
+
+    def check(self, trace: Trace) -> None:
+        """Also refuses models with more than one latent variable."""
+        super().check(trace)
+        one_latent(self, trace)

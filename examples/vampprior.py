@@ -1,0 +1,48 @@
+"""VampPrior against the standard normal prior, on MNIST with dynamic binarization, at equal epochs.
+
+Tomczak & Welling 2018, arXiv:1705.07120, with fewer pseudo-inputs, which start from training images, and fewer epochs.
+
+    python examples/vampprior.py
+"""
+
+import functools
+
+import numpy as np
+from compare import arguments, compare, train
+
+import keras_vae as kv
+
+LATENTS = 40
+COMPONENTS = 100
+
+
+def build_model(shape: tuple[int, ...], prior: kv.DistributionLayer) -> kv.VAE:
+    """300-300 units on both sides."""
+    return kv.VAE(
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[300, 300])),
+        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[300, 300])),
+        prior=prior,
+    )
+
+
+def trained(data, options, prior_class) -> kv.VAE:
+    """With beta rising from 0 to 1 in the first epochs."""
+    model = build_model(data.shape, prior_class(LATENTS))
+    model.build((None, *data.shape))
+    if isinstance(model.prior, kv.VampPrior):
+        images = np.concatenate(list(data.train.take(-(-COMPONENTS // options.batch_size))))
+        model.prior.set_pseudo_inputs(images[:COMPONENTS])
+    warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs // 3)
+    return train(model, data, options, kv.ELBO(), [warm_up])
+
+
+def main() -> None:
+    """Trains and scores both."""
+    options = arguments(__doc__, epochs=30)
+    data = kv.datasets.load("mnist", batch_size=options.batch_size, likelihood=kv.Bernoulli)
+    priors = {"StandardNormal": kv.StandardNormal, "VampPrior": functools.partial(kv.VampPrior, components=COMPONENTS)}
+    compare(functools.partial(trained, data, options), priors, data.test, options)
+
+
+if __name__ == "__main__":
+    main()

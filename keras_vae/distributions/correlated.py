@@ -1,0 +1,204 @@
+"""Normal distributions whose values depend on each other: posteriors that see more than one axis at a time."""
+
+import math
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.arguments import positive
+from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.normal import IndependentNormal
+from keras_vae.sampling import standard_normal
+
+tfd = tfp.distributions
+
+
+class FullCovarianceNormal(DistributionLayer):
+    """N(value | loc, R R') with a lower triangular R whose diagonal is min_scale + softplus(raw).
+
+    d (d + 3) / 2 parameters for d values.
+
+    Args:
+        event_shape: shape of one draw, with one axis.
+        network: from the context to features; None uses the context itself.
+        min_scale: the smallest number on the diagonal of R, more than 0.
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        min_scale: float = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        require_vector(self)
+        self.min_scale = positive(self, "min_scale", min_scale)
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """The locations, then the lower triangle."""
+        (size,) = self.event_shape
+        return (size + size * (size + 1) // 2,)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        (size,) = self.event_shape
+        triangle = tfp.math.fill_triangular(params[..., size:])
+        diagonal = self.min_scale + tf.math.softplus(tf.linalg.diag_part(triangle))
+        return _TriangularNormal(params[..., :size], tf.linalg.set_diag(triangle, diagonal))
+
+
+class LowRankNormal(DistributionLayer):
+    """N(value | loc, C) with 1/C = D + u u': a diagonal and one direction, at the cost of a diagonal.
+
+    With eta = 1 / (1 + u' D^-1 u): C = D^-1 - eta D^-1 u u' D^-1, log |C| = log eta - log |D|, and draws are
+    loc + R noise, R = D^-1/2 - (1 - sqrt(eta)) / (u' D^-1 u) D^-1 u u' D^-1/2. D^-1/2 = min_scale + softplus(raw).
+
+    Args:
+        event_shape: shape of one draw, with one axis.
+        network: from the context to features; None uses the context itself.
+        min_scale: the smallest standard deviation of the diagonal part, more than 0.
+
+    Reference: Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
+    """
+
+    params_per_value = 3
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        min_scale: float = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        require_vector(self)
+        self.min_scale = positive(self, "min_scale", min_scale)
+
+    @property
+    def params_initializer(self) -> keras.initializers.Initializer:
+        """At u = 0 its gradient would be 0."""
+        return keras.initializers.RandomNormal(stddev=0.1)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        loc, raw_scale, direction = tf.unstack(params, axis=-1)
+        return _LowRankNormal(loc, self.min_scale + tf.math.softplus(raw_scale), direction)
+
+
+def require_vector(layer: DistributionLayer) -> None:
+    """Raises `ValueError` for a layer whose event shape is not a vector's."""
+    if len(layer.event_shape) != 1:
+        raise ValueError(
+            f"{type(layer).__name__} needs an event shape with one axis, such as 16. Received: {layer.event_shape}."
+        )
+
+
+class CorrelatedNormal(tfd.Distribution):
+    """N(loc, C), C = R R', for vectors; a subclass says how R, C and their parts are had.
+
+    Args:
+        loc: shape (..., d).
+        **parameters: of the subclass, by name.
+    """
+
+    def __init__(self, loc: tf.Tensor, **parameters):
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=False,
+            parameters=dict(loc=loc, **parameters),
+        )
+        self.loc = loc
+
+    def color(self, noise: tf.Tensor) -> tf.Tensor:
+        """R noise, shape (..., d)."""
+        raise NotImplementedError
+
+    def squared_distance(self, difference: tf.Tensor) -> tf.Tensor:
+        """difference' C^-1 difference, shape (...)."""
+        raise NotImplementedError
+
+    def log_det_covariance(self) -> tf.Tensor:
+        """log |C|, shape (...)."""
+        raise NotImplementedError
+
+    def _batch_shape(self):
+        return self.loc.shape[:-1]
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self.loc)[:-1]
+
+    def _event_shape(self):
+        return self.loc.shape[-1:]
+
+    def _event_shape_tensor(self):
+        return tf.shape(self.loc)[-1:]
+
+    def _sample_n(self, n, seed=None):
+        shape = tf.concat([[n], tf.shape(self.loc)], axis=0)
+        return self.loc + self.color(standard_normal(shape, tfp.random.sanitize_seed(seed)))
+
+    def _log_prob(self, value):
+        constant = self.loc.shape[-1] * math.log(2 * math.pi)
+        return -0.5 * (constant + self.log_det_covariance() + self.squared_distance(value - self.loc))
+
+    def _mean(self):
+        return tf.identity(self.loc)
+
+
+class _TriangularNormal(CorrelatedNormal):
+    def __init__(self, loc, scale_tril):
+        super().__init__(loc, scale_tril=scale_tril)
+        self.scale_tril = scale_tril  # [..., d, d]
+
+    def color(self, noise):
+        return tf.linalg.matvec(self.scale_tril, noise)
+
+    def squared_distance(self, difference):
+        white = tf.linalg.triangular_solve(self.scale_tril, difference[..., None])
+        return tf.reduce_sum(white**2, axis=[-2, -1])
+
+    def log_det_covariance(self):
+        return 2 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(self.scale_tril)), axis=-1)
+
+    def _variance(self):
+        return tf.reduce_sum(self.scale_tril**2, axis=-1)
+
+
+class _LowRankNormal(CorrelatedNormal):
+    def __init__(self, loc, scale, direction):
+        super().__init__(loc, scale=scale, direction=direction)
+        self.scale, self.direction = scale, direction  # D^-1/2 and u, [..., d]
+        self.colored = scale * direction  # D^-1/2 u
+        self.length = tf.reduce_sum(self.colored**2, axis=-1, keepdims=True)  # u' D^-1 u, [..., 1]
+
+    def color(self, noise):
+        root = tf.math.rsqrt(1 + self.length)  # sqrt(eta)
+        # (1 - sqrt(eta)) / length, without its 0 / 0 at length 0
+        shrink = root**2 / (1 + root)
+        along = tf.reduce_sum(self.colored * noise, axis=-1, keepdims=True)
+        return self.scale * (noise - shrink * along * self.colored)
+
+    def squared_distance(self, difference):
+        along = tf.reduce_sum(self.direction * difference, axis=-1)
+        return tf.reduce_sum((difference / self.scale) ** 2, axis=-1) + along**2
+
+    def log_det_covariance(self):
+        return 2 * tf.reduce_sum(tf.math.log(self.scale), axis=-1) - tf.math.log1p(self.length[..., 0])
+
+    def _variance(self):
+        return self.scale**2 * (1 - self.colored**2 / (1 + self.length))
+
+
+@tfd.RegisterKL(CorrelatedNormal, Independent)
+def _kl_to_independent_normal(posterior: CorrelatedNormal, prior: Independent, name=None) -> tf.Tensor:
+    """(tr(S^-1 C) + (m - loc)' S^-1 (m - loc) - d + log |S| - log |C|) / 2 for a prior N(m, S) with diagonal S."""
+    if not isinstance(prior.distribution, IndependentNormal):
+        raise NotImplementedError
+    loc, scale = prior.distribution.loc, prior.distribution.scale
+    squares = (posterior.variance() + tf.math.squared_difference(loc, posterior.loc)) / scale**2
+    terms = tf.reduce_sum(squares - 1 + 2 * tf.math.log(scale), axis=-1)
+    return 0.5 * (terms - posterior.log_det_covariance())

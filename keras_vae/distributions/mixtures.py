@@ -1,0 +1,127 @@
+"""Mixtures: priors with more than one mode."""
+
+import math
+import weakref
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.arguments import positive, whole_number
+from keras_vae.distributions.base import DistributionLayer, Independent, dimensions
+from keras_vae.distributions.normal import IndependentNormal
+
+tfd = tfp.distributions
+
+
+class NormalMixture(DistributionLayer):
+    """sum_k w[k] N(value | loc[k], scale[k]^2), with independent values inside of each component.
+
+    Without a context, as a prior, weights, locations and scales are learned; the locations start from N(0, 1). Draws
+    carry no gradient to the parameters, so that it is no posterior for the ELBO.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+        components: number of normals in the mixture, 2 or more.
+        min_scale: the smallest standard deviation, more than 0.
+
+    Reference: Dilokthanakul et al. 2016, arXiv:1611.02648.
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        components: int = 10,
+        min_scale: float = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        self.components = whole_number(self, "components", components, least=2)
+        self.min_scale = positive(self, "min_scale", min_scale)
+
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """Of each component its weight, then locations, then scales."""
+        return (self.components, 1 + 2 * math.prod(self.event_shape))
+
+    @property
+    def params_initializer(self) -> keras.initializers.Initializer:
+        """Equal components would stay equal."""
+        return keras.initializers.RandomNormal(stddev=1.0)
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        logits, loc, raw_scale = tf.split(params, [1, *[math.prod(self.event_shape)] * 2], axis=-1)
+        shape = [*dimensions(params)[:-2], self.components, *self.event_shape]
+        scale = self.min_scale + tf.math.softplus(tf.reshape(raw_scale, shape))
+        components = Independent(IndependentNormal(tf.reshape(loc, shape), scale), self.event_shape)
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.squeeze(logits, axis=-1)), components)
+
+
+class VampPrior(DistributionLayer):
+    """The mean of the model's own posterior over learned inputs, (1 / K) sum_k q(z | u[k]).
+
+    The best prior for the ELBO is the mean of the posteriors of all data; K pseudo-inputs u stand in for them, and are
+    trained with the networks. `set_pseudo_inputs` starts them from data.
+
+    Args:
+        event_shape: shape of one draw, that of the posterior.
+        components: K, 2 or more.
+        mean, stddev: of the normal that the pseudo-inputs start from, in units of the data.
+        low, high: range of the data, which the pseudo-inputs are clipped to; None leaves a side open.
+
+    Raises:
+        ValueError: when it is built or called outside of a model that has a posterior.
+
+    Reference: Tomczak & Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        components: int = 500,
+        mean: float = 0.5,
+        stddev: float = 0.1,
+        low: float | None = 0.0,
+        high: float | None = 1.0,
+        **kwargs,
+    ):
+        super().__init__(event_shape, **kwargs)
+        self.components = whole_number(self, "components", components, least=2)
+        self.mean, self.stddev = float(mean), positive(self, "stddev", stddev)
+        self.low, self.high = low, high
+        self._posterior = None
+
+    def relate(self, posterior: DistributionLayer) -> None:
+        """Takes the posterior that the mixture is made of; the model remains its owner."""
+        self._posterior = weakref.ref(posterior)  # Keras would save a second attribute of the model twice
+
+    def build(self, context_shape=None):
+        """Creates the pseudo-inputs, of the shape of the posterior's context."""
+        if self._posterior is None:
+            raise ValueError(f"{self._title} needs a model with a posterior, VAE(posterior, likelihood, prior=...).")
+        initializer = keras.initializers.RandomNormal(self.mean, self.stddev)
+        (context_shape,) = self._posterior().context_shapes
+        shape = (self.components, *context_shape[1:])
+        self.pseudo_inputs = self.add_weight(
+            shape=shape, initializer=initializer, name="pseudo_inputs", dtype="float32"
+        )
+
+    def set_pseudo_inputs(self, x) -> None:
+        """Starts from data, shape (components, *event of the data); the layer must be built."""
+        values = np.asarray(x, np.float32)
+        if values.shape != tuple(self.pseudo_inputs.shape):
+            raise ValueError(
+                f"{self._title} needs pseudo-inputs of shape {tuple(self.pseudo_inputs.shape)}. "
+                f"Received: {values.shape}."
+            )
+        self.pseudo_inputs.assign(values)
+
+    def call(self, context=None) -> tfd.Distribution:
+        inputs = tf.convert_to_tensor(self.pseudo_inputs)
+        low, high = (-np.inf if self.low is None else self.low), (np.inf if self.high is None else self.high)
+        components = self._posterior()(tf.clip_by_value(inputs, low, high))
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([self.components])), components)

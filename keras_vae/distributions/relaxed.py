@@ -1,0 +1,163 @@
+"""Binary and categorical variables made continuous, so that draws carry gradients."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.arguments import positive
+from keras_vae.distributions.base import DistributionLayer
+
+tfd = tfp.distributions
+
+EDGE = 2.0**-20  # draws stay this far from 0 and 1, where float32 would round them to values of density 0 or infinity
+
+
+class _Relaxed(DistributionLayer):
+    """Draws with a temperature, a weight that is not trained; callbacks schedule it as "posterior.temperature"."""
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        temperature: float = 0.5,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        self.initial_temperature = positive(self, "temperature", temperature)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments; the temperature is the one that training starts from."""
+        return super().get_config() | {"temperature": self.initial_temperature}
+
+    def build(self, context_shape=None):
+        super().build(context_shape)
+        self.temperature = self.add_weight(
+            shape=(),
+            initializer=keras.initializers.Constant(self.initial_temperature),
+            name="temperature",
+            trainable=False,
+            dtype="float32",
+        )
+
+
+class RelaxedBernoulli(_Relaxed):
+    """Independent values in (0, 1): sigmoid((logit + noise) / temperature), noise logistic (binary Concrete).
+
+    At temperature 0 they are Bernoulli draws with p(1) = sigmoid(logit). As posterior and prior the densities of the
+    relaxed values are compared, which keeps the ELBO a bound for the relaxed model.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+        temperature: more than 0; 2/3 is the reference's advice for a posterior, 1/2 for a prior.
+
+    Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
+    """
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        logits = tf.squeeze(params, axis=-1)
+        relaxed = _RelaxedBernoulli(logits, tf.convert_to_tensor(self.temperature))
+        return tfd.Independent(relaxed, len(self.event_shape))
+
+
+class RelaxedOneHotCategorical(_Relaxed):
+    """Independent points of the simplex: softmax((logits + noise) / temperature), noise Gumbel (Concrete).
+
+    At temperature 0 they are one-hot draws with p = softmax(logits).
+
+    Args:
+        event_shape: (variables, categories); an integer is one variable with so many categories.
+        network: from the context to features; None uses the context itself.
+        temperature: more than 0.
+
+    Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
+    """
+
+    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
+        logits = tf.squeeze(params, axis=-1)
+        relaxed = _RelaxedOneHotCategorical(logits, tf.convert_to_tensor(self.temperature))
+        return tfd.Independent(relaxed, len(self.event_shape) - 1)
+
+
+class _Concrete(tfd.Distribution):
+    def __init__(self, logits, temperature):
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=False,
+            parameters=dict(logits=logits, temperature=temperature),
+        )
+        self.logits, self.temperature = logits, temperature
+
+
+class _RelaxedBernoulli(_Concrete):
+    """log p(y) = log T + a - 2 softplus(a) - log y - log (1 - y), a = logit - T logit(y)."""
+
+    def _batch_shape(self):
+        return self.logits.shape
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self.logits)
+
+    def _event_shape(self):
+        return tf.TensorShape([])
+
+    def _event_shape_tensor(self):
+        return tf.constant([], tf.int32)
+
+    def _sample_n(self, n, seed=None):
+        shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
+        noise = tfd.Logistic(tf.zeros([]), 1.0).sample(shape, seed=seed)
+        return tf.clip_by_value(tf.sigmoid((self.logits + noise) / self.temperature), EDGE, 1 - EDGE)
+
+    def _log_prob(self, value):
+        log_value, log_rest = tf.math.log(value), tf.math.log1p(-value)
+        a = self.logits - self.temperature * (log_value - log_rest)
+        return tf.math.log(self.temperature) + a - 2 * tf.math.softplus(a) - log_value - log_rest
+
+    def _mean(self):
+        """That of the binary variable, p(1): the relaxed one's, at 0 temperature."""
+        return tf.sigmoid(self.logits)
+
+    def _variance(self):
+        return tf.sigmoid(self.logits) * tf.sigmoid(-self.logits)
+
+
+class _RelaxedOneHotCategorical(_Concrete):
+    """log p(y) = log (n - 1)! + (n - 1) log T + sum_k (a[k] - log y[k]) - n logsumexp(a), a = logits - T log y."""
+
+    def _batch_shape(self):
+        return self.logits.shape[:-1]
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self.logits)[:-1]
+
+    def _event_shape(self):
+        return self.logits.shape[-1:]
+
+    def _event_shape_tensor(self):
+        return tf.shape(self.logits)[-1:]
+
+    def _sample_n(self, n, seed=None):
+        shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
+        noise = tfd.Gumbel(tf.zeros([]), 1.0).sample(shape, seed=seed)
+        value = tf.nn.softmax((self.logits + noise) / self.temperature)
+        return tf.maximum(value, EDGE)
+
+    def _log_prob(self, value):
+        count = self.logits.shape[-1]
+        log_value = tf.math.log(value)
+        a = self.logits - self.temperature * log_value
+        constant = tf.math.lgamma(float(count)) + (count - 1) * tf.math.log(self.temperature)
+        return constant + tf.reduce_sum(a - log_value, axis=-1) - count * tf.reduce_logsumexp(a, axis=-1)
+
+    def _mean(self):
+        """That of the one-hot variable: the relaxed one's, at 0 temperature."""
+        return tf.nn.softmax(self.logits)
+
+    def _variance(self):
+        mean = tf.nn.softmax(self.logits)
+        return mean * (1 - mean)

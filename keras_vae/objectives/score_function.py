@@ -1,0 +1,154 @@
+"""Gradients from the probability of the draws, for discrete latent variables."""
+
+import keras
+import tensorflow as tf
+
+from keras_vae.arguments import fraction, whole_number
+from keras_vae.objectives.base import Objective, with_gradient_of
+from keras_vae.objectives.importance import log_mean
+from keras_vae.sampling import StoppedPath
+from keras_vae.serializable import Serializable
+from keras_vae.trace import Trace
+
+
+def log_posterior(trace: Trace) -> tf.Tensor:
+    """log q of all latent variables at the draws, nats, shape (samples, batch)."""
+    return sum((latent.log_posterior for latent in trace.latents.values()), tf.zeros_like(trace.log_likelihood))
+
+
+class MovingAverageBaseline(Serializable, keras.layers.Layer):
+    """Baseline of `ScoreFunction`: its signal is centred by a moving mean and divided by a moving deviation above 1.
+
+    Args:
+        decay: of the averages, in [0, 1).
+
+    Reference: Mnih & Gregor 2014, arXiv:1402.0030.
+    """
+
+    def __init__(self, decay: float = 0.8, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.decay = fraction(self, "decay", decay)
+
+    def build(self, observed_shape):
+        options = {"shape": (), "trainable": False, "dtype": "float32", "aggregation": "mean"}
+        self.mean = self.add_weight(initializer="zeros", name="mean", **options)
+        self.variance = self.add_weight(initializer="ones", name="variance", **options)
+
+    def call(self, observed) -> tf.Tensor:
+        """What is expected of the signal of each example, nats, shape (batch,), for the data (batch, *event)."""
+        return tf.fill([tf.shape(observed)[0]], tf.convert_to_tensor(self.mean))
+
+    def scale(self) -> tf.Tensor:
+        """What the centred signal is divided by, a scalar of 1 or more."""
+        return tf.maximum(1.0, tf.sqrt(tf.convert_to_tensor(self.variance)))
+
+    def update(self, rest: tf.Tensor) -> None:
+        """Takes what was left of a batch's signals, shape (samples, batch), into the averages."""
+        rest = tf.stop_gradient(rest)
+        mean, variance = tf.nn.moments(rest, axes=[0, 1])
+        self.mean.assign_add((1 - self.decay) * mean)
+        self.variance.assign(self.decay * self.variance + (1 - self.decay) * variance)
+
+
+class LearnedBaseline(MovingAverageBaseline):
+    """A `MovingAverageBaseline` and a network that learns, by least squares, what to expect of each example (NVIL).
+
+    Args:
+        network: from the data, shape (batch, *event), to features; a dense unit follows.
+        decay: of the averages, in [0, 1).
+
+    Reference: Mnih & Gregor 2014, arXiv:1402.0030.
+    """
+
+    def __init__(self, network: keras.layers.Layer, decay: float = 0.8, **kwargs):
+        super().__init__(decay, **kwargs)
+        self.network = network
+
+    def build(self, observed_shape):
+        super().build(observed_shape)
+        features = self.network(keras.KerasTensor(tuple(observed_shape))).shape
+        self.head = keras.layers.Dense(1, dtype="float32", name="expected")
+        self.head.build(features)
+
+    def call(self, observed) -> tf.Tensor:
+        return super().call(observed) + self.head(tf.cast(self.network(observed), tf.float32))[:, 0]
+
+
+class ScoreFunction(Objective):
+    """The negative ELBO, for posteriors of any kind, by the score-function gradient (REINFORCE).
+
+    d/dphi E log w = E[(log w - b(x)) d log q(z | x)], w = p(x, z) / q(z | x): the draws need no gradient, and the
+    baseline b takes noise away. It also divides the signal by its deviation where that is above 1.
+
+    Args:
+        samples: draws from the posterior per example, 1 or more.
+        baseline: None, `MovingAverageBaseline()`, or `LearnedBaseline(network)` (NVIL).
+
+    Reference: Williams 1992 (REINFORCE); Mnih & Gregor 2014, arXiv:1402.0030 (NVIL).
+    """
+
+    path = StoppedPath
+
+    def __init__(self, samples: int = 1, baseline: MovingAverageBaseline | None = None):
+        self.samples = whole_number(self, "samples", samples)
+        if not (baseline is None or isinstance(baseline, MovingAverageBaseline)):
+            raise TypeError(
+                "ScoreFunction needs baseline to be MovingAverageBaseline() or LearnedBaseline(network). "
+                f"Received: baseline={baseline!r}."
+            )
+        self.baseline = baseline
+
+    @property
+    def layers(self) -> tuple[keras.layers.Layer, ...]:
+        """The baseline, if there is one."""
+        return () if self.baseline is None else (self.baseline,)
+
+    def __call__(self, trace: Trace) -> tf.Tensor:
+        log_weight, log_q = trace.log_weight, log_posterior(trace)
+        signal, fit = tf.stop_gradient(log_weight), tf.zeros([])
+        if self.baseline is not None:
+            expected = self.baseline(trace.observed)  # [batch]
+            rest = signal - expected
+            fit = 0.5 * rest**2  # its gradient trains a network, and nothing else
+            signal = tf.stop_gradient(rest / self.baseline.scale())
+            if all(latent.path is not None for latent in trace.latents.values()):  # in training
+                self.baseline.update(rest)
+        log_joint = log_weight + log_q  # without log q, whose gradient has mean zero, and noise
+        surrogate = signal * log_q + log_joint
+        return tf.reduce_mean(with_gradient_of(-log_weight, fit - surrogate), axis=0)
+
+    def check(self, trace: Trace) -> None:
+        """Any posterior will do."""
+
+
+class VIMCO(Objective):
+    """The bound of `IWAE`, for posteriors of any kind: each draw's signal is what it adds to the bound of the others.
+
+    signal[j] = L - log (1/K) (sum_{i != j} w[i] + exp mean_{i != j} log w[i]), and the gradient is
+    sum_j signal[j] d log q(z[j] | x) + sum_j w~[j] d log w[j]: no baseline is learned.
+
+    Args:
+        samples: K, 2 or more.
+
+    Reference: Mnih & Rezende 2016, arXiv:1602.06725.
+    """
+
+    path = StoppedPath
+
+    def __init__(self, samples: int = 5):
+        self.samples = whole_number(self, "samples", samples, least=2)
+
+    def __call__(self, trace: Trace) -> tf.Tensor:
+        log_weight = trace.log_weight  # [samples, batch]
+        count = log_weight.shape[0]
+        bound = log_mean(log_weight)
+        mean_of_others = (tf.reduce_sum(log_weight, axis=0) - log_weight) / (count - 1)
+        same = tf.eye(count, dtype=tf.bool)[:, :, None]
+        without = log_mean(tf.where(same, mean_of_others[None], log_weight[:, None]))  # of draw j: [j, batch]
+        signal = tf.stop_gradient(bound - without)
+        share = tf.stop_gradient(tf.nn.softmax(log_weight, axis=0))
+        surrogate = tf.reduce_sum(signal * log_posterior(trace) + share * log_weight, axis=0)
+        return with_gradient_of(-bound, -surrogate)
+
+    def check(self, trace: Trace) -> None:
+        """Any posterior will do."""
