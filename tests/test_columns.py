@@ -482,7 +482,7 @@ def test_imputation_needs_columns(linear_vae):
         kv.evaluation.impute(plain, HOLES)
     with pytest.raises(ValueError, match="needs draws to be a whole number"):
         kv.evaluation.impute(linear_vae, HOLES, draws=0)
-    with pytest.raises(ValueError, match=r"needs truth of the shape of data, \(12, 5\)"):
+    with pytest.raises(ValueError, match=r"needs truth for each of 12 rows. Received: shape \(3, 5\)"):
         kv.evaluation.log_likelihood_of_missing(linear_vae, HOLES, TRUTH[:3])
 
 

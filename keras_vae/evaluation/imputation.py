@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import Columns
-from keras_vae.evaluation.log_likelihood import _batches
+from keras_vae.evaluation.log_likelihood import _as_float, _batches
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
 from keras_vae.sampling import fold, sampling, standard_normal
@@ -32,7 +32,7 @@ def impute(
     Args:
         model: a built model whose likelihood is `Columns`.
         data: rows, shape (examples, values), with NaN where a value is missing, or a finite `tf.data.Dataset` or
-            `PyDataset` of batches of them.
+            `PyDataset` of batches of them; for a conditional model a pair, (rows, condition), or batches of pairs.
         samples: K, draws from q(z | observed) per row.
         draws: None for expectations; a number for as many draws from p(missing | observed), multiple imputation: z is
             drawn from the K with probabilities proportional to w (sampling importance resampling), then the missing
@@ -52,9 +52,9 @@ def impute(
     _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
     estimate = _Expectation(model) if draws is None else _Draws(model, draws)
     rows, filled = [], []
-    for number, x in enumerate(_rows(model, data, batch_size)):
+    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
         rows.append(x)
-        filled.append(estimate(samples, fold(seed, number), x))
+        filled.append(estimate(samples, fold(seed, number), inputs))
     rows = np.concatenate(rows)
     return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows)
 
@@ -68,8 +68,8 @@ def log_likelihood_of_missing(
 
     Args:
         model: a built model whose likelihood is `Columns`.
-        data: rows, shape (examples, values), with NaN where a value is missing.
-        truth: the same rows with values in some of these places.
+        data: as for `impute`.
+        truth: array of the same rows with values in some of the places of NaN.
         samples, seed, batch_size: as for `impute`.
 
     Returns:
@@ -83,19 +83,21 @@ def log_likelihood_of_missing(
     Reference: Nazabal et al. 2020, arXiv:1807.03653.
     """
     _check(model, "log_likelihood_of_missing", samples=samples, batch_size=batch_size)
-    data, truth = np.asarray(data, np.float32), np.asarray(truth, np.float32)
-    if data.shape != truth.shape:
-        raise ValueError(
-            f"log_likelihood_of_missing needs truth of the shape of data, {data.shape}. Received: {truth.shape}."
-        )
-    model.checked(data, "log_likelihood_of_missing")
     model.likelihood.check_values(truth, "truth")
+    truth = np.asarray(truth, np.float32)
     estimate = _LogLikelihood(model)
-    scores = [
-        estimate(samples, fold(seed, number), data[first : first + batch_size], truth[first : first + batch_size])
-        for number, first in enumerate(range(0, len(data), batch_size))
-    ]
-    return np.where(np.isnan(data) & ~np.isnan(truth), np.concatenate(scores), np.nan)
+    scores, first = [], 0
+    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
+        true = truth[first : first + len(x)]
+        first += len(x)
+        if len(true) == len(x):
+            score = estimate(samples, fold(seed, number), inputs, true)
+            scores.append(np.where(np.isnan(x) & ~np.isnan(true), score, np.nan))
+    if first != len(truth):
+        raise ValueError(
+            f"log_likelihood_of_missing needs truth for each of {first} rows. Received: shape {truth.shape}."
+        )
+    return np.concatenate(scores)
 
 
 class _Estimate:
@@ -108,18 +110,19 @@ class _Estimate:
         self.model = model
         self.chunk = tf.function(self._chunk, reduce_retracing=True)
 
-    def __call__(self, samples: int, seed: tf.Tensor, *batch: np.ndarray) -> np.ndarray:
-        size = max(1, ROWS // len(batch[0]))
+    def __call__(self, samples: int, seed: tf.Tensor, *batch) -> np.ndarray:
+        batch = tf.nest.map_structure(tf.constant, batch)
+        size = max(1, ROWS // len(tf.nest.flatten(batch)[0]))
         kept = None
         for first in range(0, samples, size):
             count = tf.constant(min(size, samples - first))
-            new = [part.numpy() for part in self.chunk(count, fold(seed, first), *map(tf.constant, batch))]
+            new = [part.numpy() for part in self.chunk(count, fold(seed, first), *batch)]
             kept = new if kept is None else self.merge(kept, new)
         return self.result(*kept)
 
-    def _chunk(self, count, seed, x, *others):
+    def _chunk(self, count, seed, inputs, *others):
         with sampling(count, seed):
-            trace = self.model.tracer(x)()
+            trace = self.model.tracer(inputs)()
         return self.keep(trace, fold(seed, 0), *others)  # the sampler's own seeds count from 1
 
     def keep(self, trace: Trace, seed: tf.Tensor, *others) -> tuple[tf.Tensor, ...]:
@@ -189,9 +192,11 @@ class _Draws(_Estimate):
         return values
 
 
-def _rows(model: LatentVariableModel, data, batch_size: int):
+def _inputs(model: LatentVariableModel, data, batch_size: int):
+    """The rows of each batch, and what the model's `call` takes for it."""
     for batch in _batches(model, data, batch_size):
-        yield np.asarray(keras.utils.unpack_x_y_sample_weight(batch)[0], np.float32)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        yield _as_float(x), tf.nest.map_structure(_as_float, model.as_inputs(x, y))
 
 
 def _check(model: LatentVariableModel, owner: str, **numbers: int) -> None:
