@@ -1,5 +1,7 @@
 """Rows of a table: columns of different kinds, some of their values missing."""
 
+import itertools
+import json
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -24,14 +26,17 @@ class Columns(DistributionLayer):
     and in gradient, as if its column did not exist; the log-likelihood of a row that misses everything is 0. This is
     the likelihood to maximise where whether a value is missing does not depend on the value ("missing at random").
 
-    All columns share the features of one network; each column's layer has its own parameters of them, and may have a
-    network of its own on top. A row is one float32 vector with the values in the order of the columns, that of a
-    `Categorical` as its code 0, 1, ..., levels - 1.
+    All columns share the features of one network, and may have one of their own on top. Columns of one kind, with equal
+    arguments and no weights but those of the last dense layer, are computed together. A row is one float32 vector with
+    the values in the order of the columns, that of a `Categorical` as its code 0, 1, ..., levels - 1.
 
     Args:
         columns: distribution layers by name. A layer of event shape (1,) is one column; one of (n,), whose values must
-            be independent, is n columns of one kind next to each other, at the cost of one.
+            be independent, is n columns of one kind next to each other.
         network: from the context to the features that all columns share; None uses the context itself.
+
+    Attributes:
+        parts: the layers that are called, of one or several columns each.
 
     Raises:
         ValueError: for columns that are no distribution layers of vectors, and for `OptimalScaleNormal`.
@@ -58,29 +63,49 @@ class Columns(DistributionLayer):
                 )
         super().__init__(sum(layer.event_shape[0] for layer in columns.values()), network, **kwargs)
         self.columns = dict(columns)
-        self._stand_ins = tuple(_stand_in(layer) for layer in columns.values())
+        stops = np.cumsum([layer.event_shape[0] for layer in columns.values()]).tolist()
+        self._slices = tuple(zip([0, *stops], stops, strict=False))  # of the columns in a row
+        groups: dict[str, list[int]] = {}
+        for number, layer in enumerate(columns.values()):
+            groups.setdefault(_mark(layer) or f"column {number}", []).append(number)
+        layers = list(columns.values())
+        self.parts = [_merged([layers[number] for number in numbers]) for numbers in groups.values()]
+        in_parts = [range(*self._slices[number]) for numbers in groups.values() for number in numbers]
+        self._places = tuple(itertools.chain(*in_parts))  # in a row, of each value of the parts
+        self._stand_ins = tuple(_stand_in(layer) for layer in self.parts)
 
     @property
     def sizes(self) -> list[int]:
-        """Number of values by column."""
-        return [layer.event_shape[0] for layer in self.columns.values()]
+        """Number of values by part."""
+        return [layer.event_shape[0] for layer in self.parts]
+
+    def split(self, rows: tf.Tensor) -> list[tf.Tensor]:
+        """The values of each part, shape (..., size), of rows, shape (..., values)."""
+        ordered = self._places == tuple(sorted(self._places))
+        return tf.split(rows if ordered else tf.gather(rows, self._places, axis=-1), self.sizes, axis=-1)
+
+    def join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Rows, shape (..., values), of the values of each part."""
+        rows = tf.concat(values, axis=-1)
+        ordered = self._places == tuple(sorted(self._places))
+        return rows if ordered else tf.gather(rows, np.argsort(self._places), axis=-1)
 
     def build(self, context_shape=None):
         """Creates the weights of all columns; see `DistributionLayer.build`."""
         if context_shape is None and self.network is not None:
             raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
         features = None if context_shape is None else self.build_network(context_shape)
-        for layer in self.columns.values():
+        for layer in self.parts:
             if not layer.built:  # a loaded layer is
                 layer.build(features)
 
     def call(self, context=None) -> tfd.Distribution:
         """The distribution of rows given a context; see `DistributionLayer.call`."""
         if context is None:
-            return RowDistribution(self, [layer() for layer in self.columns.values()])
+            return RowDistribution(self, [layer() for layer in self.parts])
         rows, leading = self.features_of(context)
         features = tf.reshape(tf.cast(rows, tf.float32), [*leading, *rows.shape[1:]])
-        return RowDistribution(self, [layer(features) for layer in self.columns.values()])
+        return RowDistribution(self, [layer(features) for layer in self.parts])
 
     def without_context(self) -> "Columns":
         """New layers of the same kinds, with parameters of their own in the place of functions of a context."""
@@ -118,14 +143,14 @@ class Columns(DistributionLayer):
 
         A number is its own code; a category becomes the most probable one.
         """
-        sizes = [size * (_levels(layer) or 1) for size, layer in zip(self.sizes, self.columns.values(), strict=True)]
+        sizes = [size * (_levels(layer) or 1) for size, layer in zip(self.sizes, self.parts, strict=True)]
         values = []
-        for part, size, layer in zip(tf.split(codes, sizes, axis=-1), self.sizes, self.columns.values(), strict=True):
+        for part, size, layer in zip(tf.split(codes, sizes, axis=-1), self.sizes, self.parts, strict=True):
             if levels := _levels(layer):
                 probabilities = tf.reshape(part, [*dimensions(part)[:-1], size, levels])
                 part = tf.cast(tf.argmax(probabilities, axis=-1), tf.float32)
             values.append(part)
-        return tf.concat(values, axis=-1)
+        return self.join(values)
 
     def check_values(self, values, name: str = "values") -> None:
         """Raises `ValueError` where rows, shape (batch, values), could not be draws; NaN, a missing value, may be.
@@ -137,13 +162,11 @@ class Columns(DistributionLayer):
         values = np.asarray(values)
         numbers = values.dtype.kind == "f"
         super().check_values(np.where(np.isfinite(values), values, 0) if numbers else values, name)
-        first = 0
-        for column, layer, stand_in in zip(self.columns, self.columns.values(), self._stand_ins, strict=True):
-            part = values[:, first : first + layer.event_shape[0]]
-            first += layer.event_shape[0]
+        for (column, layer), (start, stop) in zip(self.columns.items(), self._slices, strict=True):
+            part = values[:, start:stop]
             if numbers:
                 finite = part[np.isfinite(part)]
-                part = np.where(np.isnan(part), finite[0] if finite.size else stand_in, part)
+                part = np.where(np.isnan(part), finite[0] if finite.size else _stand_in(layer), part)
             layer.check_values(part, f"{name} of column {column!r}")
 
 
@@ -152,7 +175,7 @@ class RowDistribution(tfd.Distribution):
 
     Args:
         layer: the `Columns`.
-        parts: the distribution of each column, of one batch shape.
+        parts: the distribution of each of its parts, of one batch shape.
     """
 
     def __init__(self, layer: Columns, parts: Sequence[tfd.Distribution]):
@@ -168,11 +191,10 @@ class RowDistribution(tfd.Distribution):
         )
         self.layer = layer
         self.parts = list(parts)
-        for name, part in zip(layer.columns, parts, strict=True):
+        for maker, part in zip(layer.parts, parts, strict=True):
             if part.event_shape != [1] and not _has_independent_values(part):
                 raise ValueError(
-                    f"{layer._title} needs columns of several values to have independent ones. "
-                    f"Received: {layer.columns[name]!r} as column {name!r}."
+                    f"{layer._title} needs columns of several values to have independent ones. Received: {maker!r}."
                 )
 
     def log_prob_by_column(self, value) -> tf.Tensor:
@@ -181,18 +203,19 @@ class RowDistribution(tfd.Distribution):
         Args:
             value: rows, shape (..., values).
         """
-        value = tf.cast(tf.convert_to_tensor(value), tf.float32)
-        observed = ~tf.math.is_nan(value)
-        # Twice `where`: log_prob must not see a NaN, for a gradient of 0 times NaN is NaN.
-        stand_ins = np.repeat(np.float32(self.layer._stand_ins), self.layer.sizes)
-        values = tf.split(tf.where(observed, value, stand_ins), self.layer.sizes, axis=-1)
-        log_probs = tf.concat([_log_prob(*pair) for pair in zip(self.parts, values, strict=True)], axis=-1)
-        return tf.where(observed, log_probs, 0.0)
+        return self.layer.join(self._log_probs(value))
+
+    def _log_probs(self, value) -> list[tf.Tensor]:
+        values = self.layer.split(tf.cast(tf.convert_to_tensor(value), tf.float32))
+        return [_log_prob(*each) for each in zip(self.parts, values, self.layer._stand_ins, strict=True)]
 
     def expected_codes(self) -> tf.Tensor:
-        """Expectation of each value, and for a category its probabilities, shape (..., numbers + levels)."""
+        """Expectation of each number, and the probabilities of each category, shape (..., numbers + levels).
+
+        In the order of the layer's parts; `Columns.values_of` makes rows of them and of their averages.
+        """
         codes = []
-        for part, layer in zip(self.parts, self.layer.columns.values(), strict=True):
+        for part, layer in zip(self.parts, self.layer.parts, strict=True):
             if _levels(layer):
                 probabilities = part.distribution.probs_parameter()  # [..., size, levels]
                 shape = dimensions(probabilities)
@@ -202,12 +225,11 @@ class RowDistribution(tfd.Distribution):
         return tf.concat(codes, axis=-1)
 
     def _log_prob(self, value):
-        return tf.reduce_sum(self.log_prob_by_column(value), axis=-1)
+        return tf.reduce_sum(tf.concat(self._log_probs(value), axis=-1), axis=-1)
 
     def _sample_n(self, n, seed=None):
         seed = tfp.random.sanitize_seed(seed)
-        draws = [part.sample(n, seed=fold(seed, number)) for number, part in enumerate(self.parts)]
-        return tf.concat(draws, axis=-1)
+        return self.layer.join([part.sample(n, seed=fold(seed, number)) for number, part in enumerate(self.parts)])
 
     def _mean(self):
         """The expectation of each value, of a category the most probable code."""
@@ -259,10 +281,33 @@ def _log_offset(layer: DistributionLayer) -> float | None:
     return 1.0 if accepts(layer, 0.0) else 0.0
 
 
+def _mark(layer: DistributionLayer) -> str | None:
+    """Equal for layers that are one layer of more values; None for a layer with weights or a method of its own."""
+    base = DistributionLayer
+    if layer.network is not None or layer.built or (type(layer).build, type(layer).call) != (base.build, base.call):
+        return None
+    if not _has_independent_values(layer.distribution(tf.zeros(layer.params_shape))):
+        return None
+    config = {name: value for name, value in layer.get_config().items() if name not in ("name", "event_shape")}
+    return json.dumps([keras.saving.get_registered_name(type(layer)), config])
+
+
+def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:
+    """One layer of the values of layers with equal marks."""
+    if len(layers) == 1:
+        return layers[0]
+    config = {name: value for name, value in layers[0].get_config().items() if name != "name"}
+    return type(layers[0]).from_config(config | {"event_shape": [sum(layer.event_shape[0] for layer in layers)]})
+
+
 def _has_independent_values(part: tfd.Distribution) -> bool:
     return isinstance(part, tfd.Independent) and part.distribution.event_shape.rank == 0
 
 
-def _log_prob(part: tfd.Distribution, values: tf.Tensor) -> tf.Tensor:
-    """By value, shape (..., values)."""
-    return part.log_prob(values)[..., None] if part.event_shape == [1] else part.distribution.log_prob(values)
+def _log_prob(part: tfd.Distribution, values: tf.Tensor, stand_in: float) -> tf.Tensor:
+    """By value, shape (..., values), and 0 where it is missing."""
+    observed = ~tf.math.is_nan(values)
+    # Twice `where`: log_prob must not see a NaN, for a gradient of 0 times NaN is NaN.
+    values = tf.where(observed, values, stand_in)
+    log_prob = part.log_prob(values)[..., None] if part.event_shape == [1] else part.distribution.log_prob(values)
+    return tf.where(observed, log_prob, 0.0)
