@@ -66,7 +66,7 @@ def report(table, rows, truth, filled, scores, marginal) -> None:
 
     The error is the root of the mean square, and of categories and bits the share that is wrong.
     """
-    print(f"{'column':10}{'nats':>8}{'alone':>8}{'error':>9}{'alone':>9}")
+    print(f"{'column':10}{'nats':>8}{'alone':>8}{'error':>10}{'alone':>10}")
     for place, column in enumerate(table.columns):
         gone, known = np.isnan(rows[:, place]), rows[~np.isnan(rows[:, place]), place]
         right = truth[gone, place]
@@ -77,7 +77,7 @@ def report(table, rows, truth, filled, scores, marginal) -> None:
             guesses = (filled[gone, place], known.mean())
             errors = [column.scale * np.sqrt(np.mean((guess - right) ** 2)) for guess in guesses]
         nats = (np.nanmean(score[:, place]) for score in (scores, marginal))
-        print(f"{column.name:10}" + "".join(f"{value:8.3f}" for value in nats) + "".join(f"{e:9.4g}" for e in errors))
+        print(f"{column.name:10}" + "".join(f"{value:8.3f}" for value in nats) + "".join(f"{e:10.4g}" for e in errors))
     gain = (scores - marginal)[~np.isnan(scores)]
     error = gain.std(ddof=1) / np.sqrt(len(gain))
     print(f"log-likelihood of a hidden cell: {gain.mean():.3f} +- {error:.3f} nats above independent columns")
@@ -95,7 +95,7 @@ def main() -> None:
     print(data)
     vae = build_model(data.table)
     vae.compile(keras.optimizers.Adam(2e-3), loss=kv.ELBO())
-    vae.fit(data.train, epochs=100, validation_data=data.validation, verbose=2)
+    vae.fit(data.train, epochs=60, validation_data=data.validation, verbose=2)
 
     rows, truth = data.table.to_array(incomplete), data.table.to_array(complete)
     filled = kv.evaluation.impute(vae, rows, samples=500)

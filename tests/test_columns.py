@@ -389,10 +389,8 @@ def test_keras_methods_take_nan():
     losses = vae.fit(x, epochs=15, batch_size=20, validation_data=batches, verbose=0).history
     assert np.isfinite([losses["loss"], losses["val_loss"]]).all()
     assert losses["loss"][-1] < losses["loss"][0]
-    assert np.isfinite(vae.fit(batches, verbose=0).history["loss"]).all()
-    for data in (x, batches):
-        assert np.isfinite(vae.evaluate(data, verbose=0)).all()
-        assert np.isfinite(vae.predict(data, verbose=0)).all()
+    assert np.isfinite(vae.evaluate(batches, verbose=0)).all()
+    assert np.isfinite(vae.predict(x, verbose=0)).all()
     assert all(np.isfinite(weight).all() for weight in vae.get_weights())
     log_likelihood, effective = vae.importance_weights(x, 2000)
     assert np.isfinite(log_likelihood).all()
@@ -402,8 +400,8 @@ def test_keras_methods_take_nan():
 def test_other_likelihoods_and_infinite_values_are_refused():
     plain = kv.VAE(Normal(2, kv.dense_encoder(8)), Normal(8, kv.dense_decoder(2)), kv.StandardNormal(2))
     plain.compile()
-    x = incomplete_rows()
-    for vae, x in ((plain, x), (mixed_vae(), np.where(np.isnan(x), np.inf, 1)[:, :5])):
+    infinite = np.where(np.isnan(incomplete_rows()), np.inf, 1)[:, :5]
+    for vae, x in ((plain, incomplete_rows()), (mixed_vae(), infinite)):
         for method in (vae.fit, vae.evaluate, vae.predict):
             with pytest.raises(ValueError, match="needs finite data"):
                 method(x, verbose=0)
@@ -710,12 +708,12 @@ def test_tables_that_are_not_like_the_training_data(tmp_path):
 
 
 def test_training_on_a_table_predicts_missing_values_better_than_their_columns(tmp_path):
-    columns = made_table(1500)
+    columns = made_table(1200)
     data = load(write_csv(tmp_path / "table.csv", columns), likelihood=Columns, batch_size=64)
     likelihood = data.table.likelihood(kv.dense_decoder(2, [32]))
     vae = kv.VAE(Normal(2, likelihood.encoder([32])), likelihood, kv.StandardNormal(2))
     vae.compile(keras.optimizers.Adam(5e-3), jit_compile=False)
-    losses = vae.fit(data.train, epochs=25, verbose=0).history["loss"]
+    losses = vae.fit(data.train, epochs=20, verbose=0).history["loss"]
     assert losses[-1] < losses[0] - 1
     truth = np.concatenate([everything(data.validation), everything(data.test)])  # known in 80 % of the cells
     hidden = truth.copy()
