@@ -115,7 +115,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         return self.distribution(tf.reshape(params, [*leading, *self.params_shape]))
 
     def features_of(self, context) -> tuple[tf.Tensor, list]:
-        """What the network makes of a context, shape (rows, ...), and the leading axes that are folded into the rows."""
+        """The features of a context, shape (rows, ...), and the sizes of the leading axes folded into the rows."""
         contexts = [tf.convert_to_tensor(part) for part in (context if isinstance(context, Sequence) else [context])]
         shapes = [shape[1:] for shape in self.context_shapes]
         leading = dimensions(contexts[0])[: len(contexts[0].shape) - len(shapes[0])]
