@@ -62,6 +62,8 @@ _HOMES = {
     "evaluation": None,
     "plotting": None,
     "callbacks": None,
+    "Columns": "distributions",
+    "ObservedValues": "networks",
 }
 
 __all__ = list(_HOMES)

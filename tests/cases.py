@@ -126,6 +126,28 @@ def vector_vae(likelihood, prior=kv.StandardNormal, posterior=kv.Normal) -> Call
     return build
 
 
+def incomplete_rows(count=12) -> np.ndarray:
+    """Rows of real numbers, positive numbers, counts, bits and codes of three categories, a fifth of them missing."""
+    rng = np.random.default_rng(0)
+    kinds = [rng.normal(size=count), rng.lognormal(size=count), rng.poisson(2, count), rng.integers(0, 2, count)]
+    rows = np.stack([*kinds, rng.integers(0, 3, count)], axis=1).astype("float32")
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    return rows
+
+
+def table_vae() -> kv.VAE:
+    distributions = kv.distributions
+    columns = {
+        "real": kv.LearnedScaleNormal(1),
+        "positive": distributions.LogNormal(1),
+        "count": distributions.Poisson(1),
+        "bit": kv.Bernoulli(1),
+        "category": distributions.Categorical(1, levels=3),
+    }
+    likelihood = kv.Columns(columns, decoder(2))
+    return kv.VAE(kv.Normal(2, likelihood.encoder([8], "tanh")), likelihood, kv.StandardNormal(2))
+
+
 CASES = {
     "Bernoulli": Case(image_vae, binary_images),
     "convolutional, beta, samples": Case(
@@ -198,4 +220,5 @@ CASES = {
     "HierarchicalVAE": Case(hierarchy, lambda: binary_images((5,))),
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
+    "Columns with missing values": Case(table_vae, incomplete_rows),
 }

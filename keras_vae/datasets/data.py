@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import CALLS, ahead, number_of_batches
+from keras_vae.datasets.columns import Table
 from keras_vae.datasets.rows import Rows
-from keras_vae.distributions import Bernoulli, DistributionLayer, LearnedScaleNormal
+from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, LearnedScaleNormal
 from keras_vae.sampling import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
@@ -24,12 +25,14 @@ class Source:
         splits: `train`, `validation` and `test`.
         levels: the value of white, where the examples are grey levels or colours from 0; None where they are not.
         columns: names of the columns of a table.
+        table: of rows that are observations already, their columns of kinds of their own.
     """
 
     name: str
     splits: dict[str, Rows]
     levels: float | None = None
     columns: tuple[str, ...] | None = None
+    table: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Data:
         observation: in words, what was done to the stored values.
         columns: names of the columns of a table, or None.
         offset, scale: observation = (stored value - offset) / scale; 0 and 1 for binary data.
+        table: of columns of different kinds: builds their likelihood, and takes observations to typed columns and back.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Data:
     columns: tuple[str, ...] | None
     offset: np.ndarray
     scale: np.ndarray
+    table: Table | None = None
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
@@ -69,6 +74,7 @@ class Data:
         return (
             f"{self.name}: {shape}, {sizes}\n"
             f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.likelihood.__name__}"
+            + (f"\n{self.table}" if self.table else "")
         )
 
 
@@ -117,14 +123,9 @@ def observe(
         )
     train = source.splits["train"]
     sample = train.sample(sample_size(train.shape))
-    binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
-    if likelihood is None:
-        likelihood = Bernoulli if binary or _is_grey(source, train.shape) else LearnedScaleNormal
-    if issubclass(likelihood, Bernoulli):
-        observation = _binary(source, binary, sample)
-    else:
-        observation = _continuous(source, binary, sample, like)
+    likelihood, observation = _choose(source, likelihood, sample, like)
     scaled = (sample.astype(np.float32) - observation.offset) / observation.scale
+    transformed = source.table or observation  # who knows offset and scale
     batching = {"batch_size": batch_size, "drop_remainder": drop_remainder}
     return Data(
         name=source.name,
@@ -132,19 +133,33 @@ def observe(
         validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), **batching),
         test=_evaluation(source.splits["test"], observation, fold(seed, 2), **batching),
         shape=tuple(train.shape),
-        value_range=(0.0, 1.0) if observation.drawn else (float(scaled.min()), float(scaled.max())),
+        value_range=(0.0, 1.0) if observation.drawn else (float(np.nanmin(scaled)), float(np.nanmax(scaled))),
         likelihood=likelihood,
         sizes=sizes,
         observation=observation.words,
         columns=source.columns,
-        offset=np.asarray(observation.offset, np.float32),
-        scale=np.asarray(observation.scale, np.float32),
+        offset=np.asarray(transformed.offset, np.float32),
+        scale=np.asarray(transformed.scale, np.float32),
+        table=source.table,
     )
 
 
 def sample_size(shape: tuple) -> int:
     """Number of examples of this shape that are looked at."""
     return max(100, SAMPLE // math.prod(shape))
+
+
+def _choose(
+    source: Source, likelihood: type[DistributionLayer] | None, sample: np.ndarray, like: Data | None
+) -> tuple[type[DistributionLayer], Observation]:
+    if source.table:
+        return Columns, Observation("columns of different kinds, NaN where a cell is missing")
+    binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
+    if likelihood is None:
+        likelihood = Bernoulli if binary or _is_grey(source, sample.shape[1:]) else LearnedScaleNormal
+    if issubclass(likelihood, Bernoulli):
+        return likelihood, _binary(source, binary, sample)
+    return likelihood, _continuous(source, binary, sample, like)
 
 
 def _is_grey(source: Source, shape: tuple) -> bool:

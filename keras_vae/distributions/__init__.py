@@ -1,6 +1,7 @@
 """Tensor -> tfp distribution: layers that are posterior, prior or likelihood, whichever role they are given."""
 
 from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.columns import Columns
 from keras_vae.distributions.continuous import ContinuousBernoulli, Laplace, LogNormal, StudentT
 from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNormal
 from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
@@ -20,6 +21,7 @@ from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 __all__ = [
     "Bernoulli",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DistributionLayer",

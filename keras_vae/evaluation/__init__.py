@@ -1,6 +1,14 @@
 """Model, data -> numbers."""
 
-from keras_vae.evaluation.baseline import independent_values
+from keras_vae.evaluation.baseline import independent_columns, independent_values
+from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 
-__all__ = ["LogLikelihood", "independent_values", "log_likelihood"]
+__all__ = [
+    "LogLikelihood",
+    "impute",
+    "independent_columns",
+    "independent_values",
+    "log_likelihood",
+    "log_likelihood_of_missing",
+]

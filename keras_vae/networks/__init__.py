@@ -2,5 +2,13 @@
 
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
+from keras_vae.networks.missing import ObservedValues
 
-__all__ = ["Concatenated", "convolutional_decoder", "convolutional_encoder", "dense_decoder", "dense_encoder"]
+__all__ = [
+    "Concatenated",
+    "ObservedValues",
+    "convolutional_decoder",
+    "convolutional_encoder",
+    "dense_decoder",
+    "dense_encoder",
+]

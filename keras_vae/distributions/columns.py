@@ -1,0 +1,313 @@
+"""Rows of a table: columns of different kinds, some of their values missing."""
+
+import itertools
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions.base import DistributionLayer, dimensions
+from keras_vae.distributions.discrete import Categorical
+from keras_vae.distributions.normal import OptimalScaleNormal
+from keras_vae.networks.missing import ObservedValues
+from keras_vae.sampling import fold
+
+tfd = tfp.distributions
+
+
+class Columns(DistributionLayer):
+    """A row of a table: each column has a distribution of its own kind, and NaN is a value that is missing.
+
+    log p(row | context) = sum over the observed values of log p(value | context). A missing value drops out, in value
+    and in gradient, as if its column did not exist; the log-likelihood of a row that misses everything is 0. This is
+    the likelihood to maximise where whether a value is missing does not depend on the value ("missing at random").
+
+    All columns share the features of one network, and may have one of their own on top. Columns of one kind, with equal
+    arguments and no weights but those of the last dense layer, are computed together. A row is one float32 vector with
+    the values in the order of the columns, that of a `Categorical` as its code 0, 1, ..., levels - 1.
+
+    Args:
+        columns: distribution layers by name. A layer of event shape (1,) is one column; one of (n,), whose values must
+            be independent, is n columns of one kind next to each other.
+        network: from the context to the features that all columns share; None uses the context itself.
+
+    Attributes:
+        parts: the layers that are called, of one or several columns each.
+
+    Raises:
+        ValueError: for columns that are no distribution layers of vectors, and for `OptimalScaleNormal`.
+
+    Example:
+
+    >>> likelihood = Columns({"age": Normal(1), "smoker": Bernoulli(1)}, dense_decoder(4))
+    >>> posterior = Normal(4, likelihood.encoder())
+
+    Reference: Nazabal et al. 2020, arXiv:1807.03653; Mattei & Frellsen 2019, arXiv:1812.02633.
+    """
+
+    def __init__(self, columns: Mapping[str, DistributionLayer], network: keras.layers.Layer | None = None, **kwargs):
+        if not isinstance(columns, Mapping) or not columns or not all(map(_is_column, columns.items())):
+            raise ValueError(
+                f"{type(self).__name__} needs columns to be distribution layers of vectors by name, such as "
+                f'{{"age": Normal(1), "smoker": Bernoulli(1)}}. Received: columns={columns!r}.'
+            )
+        for name, layer in columns.items():
+            if isinstance(layer, OptimalScaleNormal):  # it would count what stands in for missing values
+                raise ValueError(
+                    f"{type(self).__name__} needs columns whose density does not depend on the batch, such as "
+                    f"LearnedScaleNormal. Received: {layer!r} as column {name!r}."
+                )
+        super().__init__(sum(layer.event_shape[0] for layer in columns.values()), network, **kwargs)
+        self.columns = dict(columns)
+        stops = np.cumsum([layer.event_shape[0] for layer in columns.values()]).tolist()
+        self._slices = tuple(zip([0, *stops], stops, strict=False))  # of the columns in a row
+        groups: dict[str, list[int]] = {}
+        for number, layer in enumerate(columns.values()):
+            groups.setdefault(_mark(layer) or f"column {number}", []).append(number)
+        layers = list(columns.values())
+        self.parts = [_merged([layers[number] for number in numbers]) for numbers in groups.values()]
+        in_parts = [range(*self._slices[number]) for numbers in groups.values() for number in numbers]
+        self._places = tuple(itertools.chain(*in_parts))  # in a row, of each value of the parts
+        self._stand_ins = tuple(_stand_in(layer) for layer in self.parts)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of values by part."""
+        return [layer.event_shape[0] for layer in self.parts]
+
+    def split(self, rows: tf.Tensor) -> list[tf.Tensor]:
+        """The values of each part, shape (..., size), of rows, shape (..., values)."""
+        ordered = self._places == tuple(sorted(self._places))
+        return tf.split(rows if ordered else tf.gather(rows, self._places, axis=-1), self.sizes, axis=-1)
+
+    def join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Rows, shape (..., values), of the values of each part."""
+        rows = tf.concat(values, axis=-1)
+        ordered = self._places == tuple(sorted(self._places))
+        return rows if ordered else tf.gather(rows, np.argsort(self._places), axis=-1)
+
+    def build(self, context_shape=None):
+        """Creates the weights of all columns; see `DistributionLayer.build`."""
+        if context_shape is None and self.network is not None:
+            raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
+        features = None if context_shape is None else self.build_network(context_shape)
+        for layer in self.parts:
+            if not layer.built:  # a loaded layer is
+                layer.build(features)
+
+    def call(self, context=None) -> tfd.Distribution:
+        """The distribution of rows given a context; see `DistributionLayer.call`."""
+        if context is None:
+            return RowDistribution(self, [layer() for layer in self.parts])
+        rows, leading = self.features_of(context)
+        features = tf.reshape(tf.cast(rows, tf.float32), [*leading, *rows.shape[1:]])
+        return RowDistribution(self, [layer(features) for layer in self.parts])
+
+    def without_context(self) -> "Columns":
+        """New layers of the same kinds, with parameters of their own in the place of functions of a context."""
+        configs = {name: layer.get_config() for name, layer in self.columns.items()}
+        for config in configs.values():
+            config.update({name: None for name in config if name == "network"})
+        return Columns({name: type(layer).from_config(configs[name]) for name, layer in self.columns.items()})
+
+    def inputs(self) -> ObservedValues:
+        """The first layer of an encoder: logarithms of positive numbers and counts, one-hot categories, mask."""
+        levels, offsets = [], []
+        for layer in self.columns.values():
+            levels += [_levels(layer)] * layer.event_shape[0]
+            offsets += [_log_offset(layer)] * layer.event_shape[0]
+        return ObservedValues(levels, offsets)
+
+    def encoder(self, units: Sequence[int] = (200, 200), activation: str = "relu") -> keras.Model:
+        """A multilayer perceptron from incomplete rows to features; the counterpart of `dense_encoder`.
+
+        Args:
+            units: width of each hidden layer.
+            activation: a Keras activation.
+
+        Returns:
+            A Keras model from (batch, values) to (batch, units[-1]).
+        """
+        rows = keras.Input(self.event_shape)
+        features = self.inputs()(rows)
+        for width in units:
+            features = keras.layers.Dense(width, activation=activation)(features)
+        return keras.Model(rows, features, name="encoder")
+
+    def values_of(self, codes: tf.Tensor) -> tf.Tensor:
+        """The rows, shape (..., values), of expected codes as `RowDistribution.expected_codes` gives them.
+
+        A number is its own code; a category becomes the most probable one.
+        """
+        sizes = [size * (_levels(layer) or 1) for size, layer in zip(self.sizes, self.parts, strict=True)]
+        values = []
+        for part, size, layer in zip(tf.split(codes, sizes, axis=-1), self.sizes, self.parts, strict=True):
+            if levels := _levels(layer):
+                probabilities = tf.reshape(part, [*dimensions(part)[:-1], size, levels])
+                part = tf.cast(tf.argmax(probabilities, axis=-1), tf.float32)
+            values.append(part)
+        return self.join(values)
+
+    def check_values(self, values, name: str = "values") -> None:
+        """Raises `ValueError` where rows, shape (batch, values), could not be draws; NaN, a missing value, may be.
+
+        Args:
+            values: array or tensor.
+            name: what the message calls them.
+        """
+        values = np.asarray(values)
+        numbers = values.dtype.kind == "f"
+        super().check_values(np.where(np.isfinite(values), values, 0) if numbers else values, name)
+        for (column, layer), (start, stop) in zip(self.columns.items(), self._slices, strict=True):
+            part = values[:, start:stop]
+            if numbers:
+                finite = part[np.isfinite(part)]
+                part = np.where(np.isnan(part), finite[0] if finite.size else _stand_in(layer), part)
+            layer.check_values(part, f"{name} of column {column!r}")
+
+
+class RowDistribution(tfd.Distribution):
+    """The joint distribution of independent columns, of which any may be missing (NaN) in a row.
+
+    Args:
+        layer: the `Columns`.
+        parts: the distribution of each of its parts, of one batch shape.
+    """
+
+    def __init__(self, layer: Columns, parts: Sequence[tfd.Distribution]):
+        parameters = {"layer": layer, "parts": parts}
+        reparameterized = all(part.reparameterization_type == tfd.FULLY_REPARAMETERIZED for part in parts)
+        super().__init__(
+            dtype=tf.float32,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+            name="RowDistribution",
+        )
+        self.layer = layer
+        self.parts = list(parts)
+        for maker, part in zip(layer.parts, parts, strict=True):
+            if part.event_shape != [1] and not _has_independent_values(part):
+                raise ValueError(
+                    f"{layer._title} needs columns of several values to have independent ones. Received: {maker!r}."
+                )
+
+    def log_prob_by_column(self, value) -> tf.Tensor:
+        """Log-likelihood of each value, nats, shape (..., values); 0 where it is missing.
+
+        Args:
+            value: rows, shape (..., values).
+        """
+        return self.layer.join(self._log_probs(value))
+
+    def _log_probs(self, value) -> list[tf.Tensor]:
+        values = self.layer.split(tf.cast(tf.convert_to_tensor(value), tf.float32))
+        return [_log_prob(*each) for each in zip(self.parts, values, self.layer._stand_ins, strict=True)]
+
+    def expected_codes(self) -> tf.Tensor:
+        """Expectation of each number, and the probabilities of each category, shape (..., numbers + levels).
+
+        In the order of the layer's parts; `Columns.values_of` makes rows of them and of their averages.
+        """
+        codes = []
+        for part, layer in zip(self.parts, self.layer.parts, strict=True):
+            if _levels(layer):
+                probabilities = part.distribution.probs_parameter()  # [..., size, levels]
+                shape = dimensions(probabilities)
+                codes.append(tf.reshape(probabilities, [*shape[:-2], shape[-2] * shape[-1]]))
+            else:
+                codes.append(part.mean())
+        return tf.concat(codes, axis=-1)
+
+    def _log_prob(self, value):
+        return tf.reduce_sum(tf.concat(self._log_probs(value), axis=-1), axis=-1)
+
+    def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)
+        return self.layer.join([part.sample(n, seed=fold(seed, number)) for number, part in enumerate(self.parts)])
+
+    def _mean(self):
+        """The expectation of each value, of a category the most probable code."""
+        return self.layer.values_of(self.expected_codes())
+
+    def _batch_shape(self):
+        return self.parts[0].batch_shape
+
+    def _batch_shape_tensor(self):
+        return self.parts[0].batch_shape_tensor()
+
+    def _event_shape(self):
+        return tf.TensorShape(self.layer.event_shape)
+
+    def _event_shape_tensor(self):
+        return tf.constant(self.layer.event_shape, tf.int32)
+
+
+def accepts(layer: DistributionLayer, value: float) -> bool:
+    """Whether a value lies in the support of a layer, as its `check_values` sees it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            layer.check_values(np.full((1, *layer.event_shape), value, np.float32))
+        except ValueError:
+            return False
+    return True
+
+
+def _is_column(item: tuple) -> bool:
+    name, layer = item
+    return isinstance(name, str) and isinstance(layer, DistributionLayer) and len(layer.event_shape) == 1
+
+
+def _stand_in(layer: DistributionLayer) -> float:
+    """A number in the support of a layer, for log_prob to see where a value is missing."""
+    return next((value for value in (1.0, 0.5, 0.0, -1.0) if accepts(layer, value)), 1.0)
+
+
+def _levels(layer: DistributionLayer) -> int:
+    """The number of categories; 0 for numbers."""
+    return layer.levels if isinstance(layer, Categorical) else 0
+
+
+def _log_offset(layer: DistributionLayer) -> float | None:
+    """The c of log(c + value) for values of many magnitudes: 0 for positive numbers, 1 where 0 may be; else None."""
+    if _levels(layer) or accepts(layer, -1.0) or not accepts(layer, 1000.0):
+        return None
+    return 1.0 if accepts(layer, 0.0) else 0.0
+
+
+def _mark(layer: DistributionLayer) -> str | None:
+    """Equal for layers that are one layer of more values; None for a layer with weights or a method of its own."""
+    base = DistributionLayer
+    if layer.network is not None or layer.built or (type(layer).build, type(layer).call) != (base.build, base.call):
+        return None
+    if not _has_independent_values(layer.distribution(tf.zeros(layer.params_shape))):
+        return None
+    config = {name: value for name, value in layer.get_config().items() if name not in ("name", "event_shape")}
+    return json.dumps([keras.saving.get_registered_name(type(layer)), config])
+
+
+def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:
+    """One layer of the values of layers with equal marks."""
+    if len(layers) == 1:
+        return layers[0]
+    config = {name: value for name, value in layers[0].get_config().items() if name != "name"}
+    return type(layers[0]).from_config(config | {"event_shape": [sum(layer.event_shape[0] for layer in layers)]})
+
+
+def _has_independent_values(part: tfd.Distribution) -> bool:
+    return isinstance(part, tfd.Independent) and part.distribution.event_shape.rank == 0
+
+
+def _log_prob(part: tfd.Distribution, values: tf.Tensor, stand_in: float) -> tf.Tensor:
+    """By value, shape (..., values), and 0 where it is missing."""
+    observed = ~tf.math.is_nan(values)
+    # Twice `where`: log_prob must not see a NaN, for a gradient of 0 times NaN is NaN.
+    values = tf.where(observed, values, stand_in)
+    log_prob = part.log_prob(values)[..., None] if part.event_shape == [1] else part.distribution.log_prob(values)
+    return tf.where(observed, log_prob, 0.0)

@@ -1,0 +1,210 @@
+"""What a model says about the values that are missing in a row."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions import Columns
+from keras_vae.evaluation.log_likelihood import _as_float, _batches
+from keras_vae.models import LatentVariableModel
+from keras_vae.models.base import ROWS
+from keras_vae.sampling import fold, sampling, standard_normal
+from keras_vae.trace import Trace
+
+tfd = tfp.distributions
+
+
+def impute(
+    model: LatentVariableModel,
+    data,
+    samples: int = 1000,
+    draws: int | None = None,
+    seed: int = 0,
+    batch_size: int = 100,
+) -> np.ndarray:
+    """Fills missing values with their expectation given the observed ones, or with draws.
+
+    E[missing | observed] is estimated by sum_k w[k] E[missing | z[k]] / sum_k w[k], w[k] = p(observed, z[k]) /
+    q(z[k] | observed): consistent for any q, and the better the closer q is to the posterior; `importance_weights`
+    gives the effective number of draws. A category becomes the most probable one, a binary value its probability.
+
+    Args:
+        model: a built model whose likelihood is `Columns`.
+        data: rows, shape (examples, values), with NaN where a value is missing, or a finite `tf.data.Dataset` or
+            `PyDataset` of batches of them; for a conditional model a pair, (rows, condition), or batches of pairs.
+        samples: K, draws from q(z | observed) per row.
+        draws: None for expectations; a number for as many draws from p(missing | observed), multiple imputation: z is
+            drawn from the K with probabilities proportional to w (sampling importance resampling), then the missing
+            values from p(missing | z).
+        seed: integer; the same seed and batches give the same values in each process.
+        batch_size: rows at a time, for an array.
+
+    Returns:
+        float32, shape (examples, values), or (draws, examples, values). Observed values are unchanged.
+
+    Raises:
+        TypeError: for a model whose likelihood knows no missing values.
+        ValueError: for data that the model does not allow, and for numbers that are not whole and positive.
+
+    Reference: Mattei & Frellsen 2019, arXiv:1812.02633.
+    """
+    _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
+    estimate = _Expectation(model) if draws is None else _Draws(model, draws)
+    rows, filled = [], []
+    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
+        rows.append(x)
+        filled.append(estimate(samples, fold(seed, number), inputs))
+    rows = np.concatenate(rows)
+    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows)
+
+
+def log_likelihood_of_missing(
+    model: LatentVariableModel, data, truth, samples: int = 1000, seed: int = 0, batch_size: int = 100
+) -> np.ndarray:
+    """log p(true value | observed values of its row) for each value that is missing in `data` and known in `truth`.
+
+    Each by itself, not jointly: log of sum_k w[k] p(value | z[k]) / sum_k w[k], with the weights of `impute`.
+
+    Args:
+        model: a built model whose likelihood is `Columns`.
+        data: as for `impute`.
+        truth: array of the same rows with values in some of the places of NaN.
+        samples, seed, batch_size: as for `impute`.
+
+    Returns:
+        nats, float32 of shape (examples, values), NaN where there is nothing to score. Of real numbers it is a density,
+        in the units of the data.
+
+    Raises:
+        TypeError: for a model whose likelihood knows no missing values.
+        ValueError: for data that the model does not allow, and for shapes that differ.
+
+    Reference: Nazabal et al. 2020, arXiv:1807.03653.
+    """
+    _check(model, "log_likelihood_of_missing", samples=samples, batch_size=batch_size)
+    model.likelihood.check_values(truth, "truth")
+    truth = np.asarray(truth, np.float32)
+    estimate = _LogLikelihood(model)
+    scores, first = [], 0
+    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
+        true = truth[first : first + len(x)]
+        first += len(x)
+        if len(true) == len(x):
+            score = estimate(samples, fold(seed, number), inputs, true)
+            scores.append(np.where(np.isnan(x) & ~np.isnan(true), score, np.nan))
+    if first != len(truth):
+        raise ValueError(
+            f"log_likelihood_of_missing needs truth for each of {first} rows. Received: shape {truth.shape}."
+        )
+    return np.concatenate(scores)
+
+
+class _Estimate:
+    """A figure of p(missing | observed) by self-normalised importance sampling, from chunks of draws.
+
+    A subclass says what is kept of a chunk, how that of two chunks is merged, and what it gives in the end.
+    """
+
+    def __init__(self, model: LatentVariableModel):
+        self.model = model
+        self.chunk = tf.function(self._chunk, reduce_retracing=True)
+
+    def __call__(self, samples: int, seed: tf.Tensor, *batch) -> np.ndarray:
+        batch = tf.nest.map_structure(tf.constant, batch)
+        size = max(1, ROWS // len(tf.nest.flatten(batch)[0]))
+        kept = None
+        for first in range(0, samples, size):
+            count = tf.constant(min(size, samples - first))
+            new = [part.numpy() for part in self.chunk(count, fold(seed, first), *batch)]
+            kept = new if kept is None else self.merge(kept, new)
+        return self.result(*kept)
+
+    def _chunk(self, count, seed, inputs, *others):
+        with sampling(count, seed):
+            trace = self.model.tracer(inputs)()
+        return self.keep(trace, fold(seed, 0), *others)  # the sampler's own seeds count from 1
+
+    def keep(self, trace: Trace, seed: tf.Tensor, *others) -> tuple[tf.Tensor, ...]:
+        raise NotImplementedError
+
+    def merge(self, kept, new) -> list[np.ndarray]:
+        raise NotImplementedError
+
+    def result(self, *kept) -> np.ndarray:
+        raise NotImplementedError
+
+
+class _Expectation(_Estimate):
+    """E[values | observed], as rows; kept are log sum_k w[k], shape (batch,), and the weighted mean of the codes."""
+
+    def keep(self, trace, seed):
+        log_sum = tf.reduce_logsumexp(trace.log_weight, axis=0)
+        weights = tf.exp(trace.log_weight - log_sum)  # [chunk, batch]
+        return log_sum, tf.reduce_sum(weights[..., None] * trace.likelihood.expected_codes(), axis=0)
+
+    def merge(self, kept, new):
+        log_sum = np.logaddexp(kept[0], new[0])
+        return [log_sum, sum(np.exp(part - log_sum)[:, None] * codes for part, codes in (kept, new))]
+
+    def result(self, log_sum, codes):
+        return self.model.likelihood.values_of(tf.constant(codes, tf.float32)).numpy()
+
+
+class _LogLikelihood(_Estimate):
+    """log p(value | observed); kept are log sum_k w[k] and log sum_k w[k] p(value | z[k])."""
+
+    def keep(self, trace, seed, truth):
+        joint = trace.log_weight[..., None] + trace.likelihood.log_prob_by_column(truth)  # [chunk, batch, values]
+        return tf.reduce_logsumexp(trace.log_weight, axis=0), tf.reduce_logsumexp(joint, axis=0)
+
+    def merge(self, kept, new):
+        return [np.logaddexp(*pair) for pair in zip(kept, new, strict=True)]
+
+    def result(self, log_sum, joint):
+        return joint - log_sum[:, None]
+
+
+class _Draws(_Estimate):
+    """Draws from p(values | observed); kept are the rows of the largest log w[k] + Gumbel noise, and that sum.
+
+    The argument of the largest sum is k with a probability proportional to w[k], over all chunks.
+    """
+
+    def __init__(self, model: LatentVariableModel, draws: int):
+        super().__init__(model)
+        self.draws = draws
+
+    def keep(self, trace, seed):
+        chunk, batch = tf.unstack(tf.shape(trace.log_weight))
+        noise = standard_normal([self.draws, chunk, batch], fold(seed, 1))
+        gumbel = -tf.math.log(-tfd.Normal(0.0, 1.0).log_cdf(noise))
+        scores = trace.log_weight + gumbel  # [draws, chunk, batch]
+        best = tf.argmax(scores, axis=1, output_type=tf.int32)
+        places = tf.stack([best, tf.broadcast_to(tf.range(batch), [self.draws, batch])], axis=-1)
+        return tf.reduce_max(scores, axis=1), tf.gather_nd(trace.likelihood.sample(seed=fold(seed, 2)), places)
+
+    def merge(self, kept, new):
+        better = new[0] > kept[0]
+        return [np.where(better, new[0], kept[0]), np.where(better[..., None], new[1], kept[1])]
+
+    def result(self, scores, values):
+        return values
+
+
+def _inputs(model: LatentVariableModel, data, batch_size: int):
+    """The rows of each batch, and what the model's `call` takes for it."""
+    for batch in _batches(model, data, batch_size):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        yield _as_float(x), tf.nest.map_structure(_as_float, model.as_inputs(x, y))
+
+
+def _check(model: LatentVariableModel, owner: str, **numbers: int) -> None:
+    if not isinstance(model.likelihood, Columns):
+        raise TypeError(
+            f"{owner} needs a model whose likelihood is Columns, which knows missing values. "
+            f"Received: {type(model).__name__} with {model.likelihood!r}."
+        )
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{owner} needs {name} to be a whole number, 1 or more. Received: {name}={value!r}.")

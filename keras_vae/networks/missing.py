@@ -1,0 +1,71 @@
+"""Rows with missing values -> numbers that a network can take."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_vae.serializable import Serializable
+
+
+class ObservedValues(Serializable, keras.layers.Layer):
+    """The first layer of an encoder of incomplete rows: NaN becomes 0, and which values were observed is appended.
+
+    Codes of categories become one-hot vectors, and values of many magnitudes their logarithms, where it is told so.
+
+    Args:
+        levels: for each value the number of its categories, or 0 for a number; None is all numbers.
+        log_offsets: for each value the c of log(c + value), 0 for positive numbers and 1 for counts, or None for the
+            value itself; None is all of them as they are.
+        **kwargs: `name` and `dtype` of a Keras layer. It computes in float32 and returns the precision of the policy.
+
+    Maps (batch, values) to (batch, numbers + levels + values): the numbers, the one-hot vectors, and 1 for each value
+    that is observed, 0 for one that is missing. In a row that misses everything all are 0.
+
+    >>> ObservedValues()([[2.0, float("nan")]]).numpy().tolist()
+    [[2.0, 0.0, 1.0, 0.0]]
+
+    Reference: Nazabal et al. 2020, arXiv:1807.03653 (zeros); Mattei & Frellsen 2019, arXiv:1812.02633.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[int] | None = None,
+        log_offsets: Sequence[float | None] | None = None,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)  # a code of a category has to stay whole
+        self.levels = None if levels is None else tuple(levels)
+        self.log_offsets = None if log_offsets is None else tuple(log_offsets)
+
+    def build(self, input_shape):
+        """Checks the number of values; there is nothing to create."""
+        if len(input_shape) != 2:
+            raise ValueError(f"{type(self).__name__} needs rows of shape (batch, values). Received: {input_shape}.")
+        for name, given in {"levels": self.levels, "log_offsets": self.log_offsets}.items():
+            if given is not None and len(given) != input_shape[-1]:
+                raise ValueError(
+                    f"{type(self).__name__} needs {name} for each of {input_shape[-1]} values. "
+                    f"Received: {name}={given}."
+                )
+
+    def call(self, values):
+        """Numbers, one-hot vectors and mask, shape (batch, numbers + levels + values), of `values` (batch, values)."""
+        values = tf.cast(values, tf.float32)
+        observed = ~tf.math.is_nan(values)
+        levels = self.levels or (0,) * values.shape[-1]
+        parts = []
+        numbers = [place for place, count in enumerate(levels) if not count]
+        if numbers:
+            parts.append(self._numbers(values, observed, numbers))
+        codes = tf.cast(tf.where(observed, values, -1.0), tf.int32)  # -1 is no category: all zeros
+        parts += [tf.one_hot(codes[:, place], count) for place, count in enumerate(levels) if count]
+        parts.append(tf.cast(observed, tf.float32))
+        return tf.cast(tf.concat(parts, axis=-1), self.compute_dtype)
+
+    def _numbers(self, values: tf.Tensor, observed: tf.Tensor, places: list[int]) -> tf.Tensor:
+        values, observed = tf.gather(values, places, axis=1), tf.gather(observed, places, axis=1)
+        offsets = [None if self.log_offsets is None else self.log_offsets[place] for place in places]
+        logged = tf.constant([offset is not None for offset in offsets])
+        logarithms = tf.math.log(tf.where(observed & logged, values, 1.0) + [offset or 0.0 for offset in offsets])
+        return tf.where(observed, tf.where(logged, logarithms, tf.where(observed, values, 0.0)), 0.0)
