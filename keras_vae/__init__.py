@@ -28,6 +28,11 @@ _HOMES = {
     "evaluation": None,
     "plotting": None,
     "callbacks": None,
+    "ProbabilisticPCA": "models",
+    "FactorAnalysis": "models",
+    "Autoencoder": "models",
+    "MaskingNoise": "networks",
+    "GaussianNoise": "networks",
 }
 
 __all__ = list(_HOMES)
