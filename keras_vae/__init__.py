@@ -64,6 +64,11 @@ _HOMES = {
     "callbacks": None,
     "Columns": "distributions",
     "ObservedValues": "networks",
+    "ProbabilisticPCA": "models",
+    "FactorAnalysis": "models",
+    "Autoencoder": "models",
+    "MaskingNoise": "networks",
+    "GaussianNoise": "networks",
 }
 
 __all__ = list(_HOMES)

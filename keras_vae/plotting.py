@@ -103,7 +103,7 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
         ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
     """
     caller = "plotting.latent_plane"
-    size = math.prod(model.posterior.event_shape)
+    size = math.prod(model.latent_shape)
     x = _examples(model, x, caller, at_least=2)
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.shape != x.shape[:1]:
@@ -272,7 +272,7 @@ def _manifold(model) -> "Figure":
     normal = statistics.NormalDist()
     grid = np.array([normal.inv_cdf((i + 0.5) / MANIFOLD_SIZE) for i in range(MANIFOLD_SIZE)], np.float32)
     right, up = np.meshgrid(grid, grid[::-1])  # [row, column]; the first row is the highest z[1]
-    z = np.stack([right, up], axis=-1).reshape(-1, *model.posterior.event_shape)
+    z = np.stack([right, up], axis=-1).reshape(-1, *model.latent_shape)
     means = np.asarray(model.decode(z).mean())
     pixels = _pixels(means, _value_limits(means, tolerance=0.1))  # [images, h, w, 3]
     title = f"Manifold: means of p(x | z), z on quantiles of the standard normal{_channel_note(means)}"

@@ -110,27 +110,34 @@ def _scramble(word: tf.Tensor) -> tf.Tensor:
     return word
 
 
-def standard_normal(shape, seed) -> tf.Tensor:
-    """Draws from N(0, 1): but for rounding the same with XLA and without, on every device.
+def uniform(shape, seed) -> tf.Tensor:
+    """Draws from the uniform distribution on (0, 1): the same with XLA and without, on every device.
 
-    `tf.random.stateless_normal` promises neither, and its counters (Philox, four words of 64-bit products) are slow in
-    XLA on a CPU: a millisecond for 5,000 draws inside of a training step. Here each draw is the number of its place,
-    encrypted by the 20 rounds of Threefry-2x32 and sent through the inverse of the normal distribution function.
+    `tf.random.stateless_uniform` does not promise that, and its counters (Philox, four words of 64-bit products) are
+    slow in XLA on a CPU: a millisecond for 5,000 draws inside of a training step. Here each draw is the number of its
+    place, encrypted by the 20 rounds of Threefry-2x32.
 
     Args:
         shape: of the draws, integers or an int32 tensor.
         seed: int32 tensor of shape (2,), the key.
 
     Returns:
-        float32, between -5.3 and 5.3: each rests on 23 random bits.
+        float32, never 0 or 1: each rests on 23 random bits.
 
     Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
     count = tf.reduce_prod(shape)
     bits, _ = threefry(_words(seed), (tf.cast(tf.range(count), tf.uint32), _word(0)))
     whole = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32), tf.float32)  # 23 bits
-    uniform = (whole + 0.5) * 2.0**-22 - 1  # in (-1, 1), exact
-    return tf.reshape(math.sqrt(2) * tf.math.erfinv(uniform), shape)
+    return tf.reshape((whole + 0.5) * 2.0**-23, shape)  # exact
+
+
+def standard_normal(shape, seed) -> tf.Tensor:
+    """Draws from N(0, 1): those of `uniform`, sent through the inverse of the normal distribution function.
+
+    They are the same with XLA and without but for rounding; float32, between -5.3 and 5.3.
+    """
+    return math.sqrt(2) * tf.math.erfinv(2 * uniform(shape, seed) - 1)
 
 
 def threefry(key, counter) -> tuple[tf.Tensor, tf.Tensor]:

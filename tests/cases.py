@@ -222,3 +222,31 @@ CASES = {
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Columns with missing values": Case(table_vae, incomplete_rows),
 }
+
+
+def vectors_with_noise(shape, latent_size: int, count=40) -> np.ndarray:
+    """Random real observations that are linear in a few latent variables, but for noise."""
+    rng = np.random.default_rng(0)
+    size = int(np.prod(shape))
+    x = rng.normal(size=(count, latent_size)) @ rng.normal(size=(latent_size, size)) + rng.normal(size=size)
+    return (x + rng.normal(size=x.shape) * rng.uniform(0.2, 1, size)).reshape(count, *shape).astype("float32")
+
+
+def autoencoder(shape, likelihood, corruption) -> Callable[[], kv.Autoencoder]:
+    def build():
+        code = keras.Sequential([encoder(shape), keras.layers.Dense(2)])
+        return kv.Autoencoder(code, likelihood(shape, decoder(2)), corruption(0.4))
+
+    return build
+
+
+# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make the
+# checks of the conformance suite on all cases of these tables.
+LINEAR = {
+    "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
+    "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),
+}
+AUTOENCODERS = {
+    "MaskingNoise": Case(autoencoder((8, 8, 1), kv.Bernoulli, kv.MaskingNoise), binary_images),
+    "GaussianNoise": Case(autoencoder(5, kv.LearnedScaleNormal, kv.GaussianNoise), vectors, lambda: kv.ELBO(samples=3)),
+}

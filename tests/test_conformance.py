@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import CASES
+from cases import AUTOENCODERS, CASES, LINEAR
 
 import keras_vae as kv
 from keras_vae.sampling import fold, sampling
@@ -91,6 +91,8 @@ def test_every_public_class_has_a_case():
     for case in CASES.values():
         model = case.compiled()
         covered |= {type(part) for part in (model, model.loss, *model._flatten_layers())}
+    for case in [*LINEAR.values(), *AUTOENCODERS.values()]:
+        covered |= {type(part) for part in case.model()._flatten_layers()}
     assert public <= covered, f"add a case to tests/cases.py for {public - covered}"
 
 

@@ -142,11 +142,7 @@ def test_a_linear_vae_reaches_the_closed_form_maximum_likelihood():
     x = (rng.normal(size=(1000, LATENT)) @ W.T + MEAN + np.sqrt(VARIANCE) * rng.normal(size=(1000, SIZE))).astype(
         "float32"
     )
-    values, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
-    variance = values[: SIZE - LATENT].mean()
-    top = vectors[:, -LATENT:]
-    covariance = top @ np.diag(values[-LATENT:] - variance) @ top.T + variance * np.eye(SIZE)
-    maximum = scipy.stats.multivariate_normal(x.mean(axis=0), covariance).logpdf(x).mean()
+    maximum = kv.ProbabilisticPCA(LATENT).fit(x, verbose=0).history["log_likelihood"][-1]
 
     model = kv.VAE(kv.Normal(LATENT), kv.LearnedScaleNormal(SIZE), kv.StandardNormal(LATENT))
     schedule = keras.optimizers.schedules.CosineDecay(2e-2, 100 * 10)

@@ -47,7 +47,7 @@ class FullCovarianceNormal(DistributionLayer):
         (size,) = self.event_shape
         triangle = tfp.math.fill_triangular(params[..., size:])
         diagonal = self.min_scale + tf.math.softplus(tf.linalg.diag_part(triangle))
-        return _TriangularNormal(params[..., :size], tf.linalg.set_diag(triangle, diagonal))
+        return TriangularNormal(params[..., :size], tf.linalg.set_diag(triangle, diagonal))
 
 
 class LowRankNormal(DistributionLayer):
@@ -149,8 +149,15 @@ class CorrelatedNormal(tfd.Distribution):
         return tf.identity(self.loc)
 
 
-class _TriangularNormal(CorrelatedNormal):
-    def __init__(self, loc, scale_tril):
+class TriangularNormal(CorrelatedNormal):
+    """N(loc, R R').
+
+    Args:
+        loc: shape (..., d).
+        scale_tril: R, lower triangular, shape (..., d, d), or (d, d) for all.
+    """
+
+    def __init__(self, loc: tf.Tensor, scale_tril: tf.Tensor):
         super().__init__(loc, scale_tril=scale_tril)
         self.scale_tril = scale_tril  # [..., d, d]
 
@@ -165,7 +172,7 @@ class _TriangularNormal(CorrelatedNormal):
         return 2 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(self.scale_tril)), axis=-1)
 
     def _variance(self):
-        return tf.reduce_sum(self.scale_tril**2, axis=-1)
+        return tf.reduce_sum(self.scale_tril**2, axis=-1) + tf.zeros_like(self.loc)
 
 
 class _LowRankNormal(CorrelatedNormal):

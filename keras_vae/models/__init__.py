@@ -1,8 +1,20 @@
 """Layers -> keras.Model whose call returns a Trace."""
 
+from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel, load_model
 from keras_vae.models.conditional import ConditionalVAE
 from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
+from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.vae import VAE
 
-__all__ = ["VAE", "ConditionalVAE", "HierarchicalVAE", "LadderVAE", "LatentVariableModel", "load_model"]
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "ConditionalVAE",
+    "FactorAnalysis",
+    "HierarchicalVAE",
+    "LadderVAE",
+    "LatentVariableModel",
+    "ProbabilisticPCA",
+    "load_model",
+]

@@ -72,6 +72,11 @@ class VAE(LatentVariableModel):
             if not layer.built:  # a loaded layer is
                 layer.build(context_shape)
 
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one z."""
+        return self.posterior.event_shape
+
     def call(self, inputs) -> Trace:
         """Encodes a batch, shape (batch, *event), draws z, and returns the trace."""
         return self.tracer(inputs)()

@@ -1,11 +1,14 @@
 """Tensor -> tensor: encoders and decoders as plain Keras models, each of them replaceable by your own."""
 
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
+from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.missing import ObservedValues
 
 __all__ = [
     "Concatenated",
+    "GaussianNoise",
+    "MaskingNoise",
     "ObservedValues",
     "convolutional_decoder",
     "convolutional_encoder",
