@@ -28,6 +28,11 @@ _HOMES = {
     "evaluation": None,
     "plotting": None,
     "callbacks": None,
+    "InverseAutoregressiveFlow": "distributions",
+    "PlanarFlow": "distributions",
+    "HouseholderFlow": "distributions",
+    "CouplingFlow": "distributions",
+    "AutoregressiveFlow": "distributions",
 }
 
 __all__ = list(_HOMES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -75,4 +76,24 @@ CASES = {
         vector_vae(kv.LearnedScaleNormal, prior=kv.LearnedScaleNormal), vectors
     ),
     "FixedScaleNormal likelihood": Case(vector_vae(kv.FixedScaleNormal), vectors),
+    "InverseAutoregressiveFlow posterior": Case(
+        vector_vae(kv.FixedScaleNormal, posterior=partial(kv.InverseAutoregressiveFlow, units=[8], context_size=3)),
+        vectors,
+    ),
+    "PlanarFlow posterior, CouplingFlow prior": Case(
+        vector_vae(
+            kv.FixedScaleNormal,
+            prior=partial(kv.CouplingFlow, steps=2, units=[8]),
+            posterior=partial(kv.PlanarFlow, steps=2),
+        ),
+        vectors,
+    ),
+    "HouseholderFlow posterior, AutoregressiveFlow prior": Case(
+        vector_vae(
+            kv.FixedScaleNormal,
+            prior=partial(kv.AutoregressiveFlow, units=[8]),
+            posterior=partial(kv.HouseholderFlow, steps=2),
+        ),
+        vectors,
+    ),
 }
