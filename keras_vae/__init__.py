@@ -69,6 +69,11 @@ _HOMES = {
     "Autoencoder": "models",
     "MaskingNoise": "networks",
     "GaussianNoise": "networks",
+    "InverseAutoregressiveFlow": "distributions",
+    "PlanarFlow": "distributions",
+    "HouseholderFlow": "distributions",
+    "CouplingFlow": "distributions",
+    "AutoregressiveFlow": "distributions",
 }
 
 __all__ = list(_HOMES)

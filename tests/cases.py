@@ -221,6 +221,28 @@ CASES = {
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Columns with missing values": Case(table_vae, incomplete_rows),
+    "InverseAutoregressiveFlow posterior": Case(
+        vector_vae(
+            kv.FixedScaleNormal, posterior=functools.partial(kv.InverseAutoregressiveFlow, units=[8], context_size=3)
+        ),
+        vectors,
+    ),
+    "PlanarFlow posterior, CouplingFlow prior": Case(
+        vector_vae(
+            kv.FixedScaleNormal,
+            prior=functools.partial(kv.CouplingFlow, steps=2, units=[8]),
+            posterior=functools.partial(kv.PlanarFlow, steps=2),
+        ),
+        vectors,
+    ),
+    "HouseholderFlow posterior, AutoregressiveFlow prior": Case(
+        vector_vae(
+            kv.FixedScaleNormal,
+            prior=functools.partial(kv.AutoregressiveFlow, units=[8]),
+            posterior=functools.partial(kv.HouseholderFlow, steps=2),
+        ),
+        vectors,
+    ),
 }
 
 

@@ -7,6 +7,13 @@ from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNorm
 from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical
 from keras_vae.distributions.discretized import DiscretizedLogistic
+from keras_vae.distributions.flows import (
+    AutoregressiveFlow,
+    CouplingFlow,
+    HouseholderFlow,
+    InverseAutoregressiveFlow,
+    PlanarFlow,
+)
 from keras_vae.distributions.mixtures import NormalMixture, VampPrior
 from keras_vae.distributions.normal import (
     FixedScaleNormal,
@@ -19,14 +26,18 @@ from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCateg
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 
 __all__ = [
+    "AutoregressiveFlow",
     "Bernoulli",
     "Categorical",
     "Columns",
     "ContinuousBernoulli",
+    "CouplingFlow",
     "DiscretizedLogistic",
     "DistributionLayer",
     "FixedScaleNormal",
     "FullCovarianceNormal",
+    "HouseholderFlow",
+    "InverseAutoregressiveFlow",
     "Laplace",
     "LearnedScaleNormal",
     "LogNormal",
@@ -36,6 +47,7 @@ __all__ = [
     "NormalMixture",
     "OneHotCategorical",
     "OptimalScaleNormal",
+    "PlanarFlow",
     "Poisson",
     "PowerSpherical",
     "RelaxedBernoulli",

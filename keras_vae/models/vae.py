@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
+from keras_vae.distributions.transforms import TransformedNormal
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.sampling import fold
 from keras_vae.trace import Trace
@@ -114,15 +115,19 @@ class VAE(LatentVariableModel):
     def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
 
+        The draws of a flow are made of normal noise, and it is the noise that is multiplied.
+
         Args:
             count: number of draws, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, 1 its draws.
+            temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
         """
         self._require_built("generate")
         prior = self.prior()
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        if isinstance(prior, TransformedNormal):
+            return prior.tempered(temperature).sample([count], seed=fold(seed))
         draws = prior.sample([count], seed=fold(seed))
         return prior.mean() + temperature * (draws - prior.mean())
 
