@@ -124,10 +124,13 @@ def test_log_density_where_the_noise_is_a_millionth_of_the_signal():
 def test_the_closed_form_is_the_maximum(ppca):
     best = dense_log_prob(ppca, X).mean()
     mean, loadings, noise = parameters(ppca)
-    for _ in range(20):
-        step = 1e-2 * RNG.normal(size=loadings.shape), 1e-2 * RNG.normal()
-        covariance = (loadings + step[0]) @ (loadings + step[0]).T + noise * np.exp(step[1])
+    steps = [1e-3 * step for step in (*np.eye(LATENT + 1), *RNG.normal(size=(10, LATENT + 1)))]
+    for step in (*steps, *(-step for step in steps)):  # of the length of each axis, and of the variance
+        near = loadings * np.exp(step[:LATENT])
+        covariance = near @ near.T + noise * np.exp(step[LATENT])
         assert scipy.stats.multivariate_normal(mean, covariance).logpdf(X).mean() < best
+        near = loadings + 1e-2 * RNG.normal(size=loadings.shape)
+        assert scipy.stats.multivariate_normal(mean, near @ near.T + noise).logpdf(X).mean() < best
     orthogonal = loadings.T @ loadings
     np.testing.assert_allclose(orthogonal, np.diag(np.diag(orthogonal)), atol=1e-9)
     assert np.all(np.diff(np.diag(orthogonal)) < 0)
@@ -466,11 +469,13 @@ def test_other_mistakes(ppca):
         lambda: fresh.encode(X),
         lambda: fresh(X),
         lambda: fresh.generate(2),
-        lambda: fresh.evaluate(X, verbose=0),
+        lambda: fresh.predict(X, verbose=0),
         lambda: fresh.export("nowhere/1"),
     ):
         with pytest.raises(ValueError, match=r"needs fit\(x\) first. Received: a model that has not seen any data."):
             call()
+    with pytest.raises(ValueError, match=r"^ProbabilisticPCA.evaluate needs fit\(x\) first"):
+        fresh.evaluate(X, verbose=0)
     with pytest.raises(ValueError, match=r"ProbabilisticPCA needs data of shape \(batch, 7\). Received: \(50, 3\)"):
         ppca.evaluate(NEW[:, :3], verbose=0)
     with pytest.raises(ValueError, match="that vary in more than latent_size=2 directions"):

@@ -340,6 +340,7 @@ class LinearGaussian(LatentVariableModel):
             )
 
     def _require_compiled(self, method: str) -> None:
+        self._require_built(method)
         if not self.compiled:  # there is nothing to choose: no optimizer is used, and the objective is exact
             self.compile()
 
