@@ -63,6 +63,11 @@ class ObservedValues(Serializable, keras.layers.Layer):
         parts.append(tf.cast(observed, tf.float32))
         return tf.cast(tf.concat(parts, axis=-1), self.compute_dtype)
 
+    def compute_output_shape(self, input_shape):
+        """(batch, numbers + levels + values)."""
+        levels = self.levels or (0,) * input_shape[-1]
+        return (input_shape[0], sum(max(count, 1) for count in levels) + input_shape[-1])
+
     def _numbers(self, values: tf.Tensor, observed: tf.Tensor, places: list[int]) -> tf.Tensor:
         values, observed = tf.gather(values, places, axis=1), tf.gather(observed, places, axis=1)
         offsets = [None if self.log_offsets is None else self.log_offsets[place] for place in places]
