@@ -12,9 +12,9 @@ from cases import AUTOENCODERS, decoder
 from test_conformance import (  # noqa: F401 (these run on the cases of this file)
     LOAD,
     SERVE,
+    check_xla_and_mixed_precision,
     test_config_round_trip,
     test_gradients_reach_every_weight,
-    test_xla_with_static_shapes,
 )
 
 import keras_vae as kv
@@ -240,23 +240,8 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
                 np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(case, policy):
-    keras.config.set_dtype_policy(policy)
-    x, model = case.data(), case.compiled(run_eagerly=True)
-    losses = model.fit(x, epochs=10, batch_size=len(x), verbose=0).history["loss"]
-    assert np.isfinite(losses).all()
-    assert losses[-1] < losses[0]
-    trace = model(x)
-    assert model.encoder.compute_dtype == policy.removeprefix("mixed_")
-    figures = [
-        trace.observed,
-        trace.log_weight,
-        trace.likelihood.mean(),
-        model.encode(x),
-        corrupted(kv.MaskingNoise(), x),
-    ]
-    assert {figure.dtype for figure in figures} == {tf.float32}
+def test_xla_and_mixed_precision(case):
+    check_xla_and_mixed_precision(case)
 
 
 def test_without_corruption(tmp_path):

@@ -181,9 +181,12 @@ def test_signatures_give_what_the_methods_give():
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_xla_and_mixed_precision_with_static_shapes(name):
+    check_xla_and_mixed_precision(CASES[name])
+
+
+def check_xla_and_mixed_precision(case):
     """What a TPU needs: no real tensor of a training step has a shape that is known only when it runs."""
     keras.config.set_dtype_policy("mixed_bfloat16")
-    case = CASES[name]
     (x, y), model = case.arrays(), case.compiled(keras.optimizers.SGD(0.02))
     model.build(x.shape)
     batch = x if y is None else (x, y)

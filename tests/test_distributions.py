@@ -200,6 +200,7 @@ def test_correlated_normals(layer):
     columns = [distribution.color(tf.constant(np.tile(unit, (ROWS, 1)), tf.float32)) for unit in np.eye(SIZE)]
     root = np.stack(columns, axis=-1).astype(np.float64)  # [rows, size, size]
     np.testing.assert_allclose(root @ np.swapaxes(root, -1, -2), matrix, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(distribution.covariance(), matrix, rtol=1e-5, atol=1e-5)
     values = RNG.normal(size=(2, ROWS, SIZE)).astype("float32")
     expected = [
         [scipy.stats.multivariate_normal(mean[row], matrix[row]).logpdf(value[row]) for row in range(ROWS)]

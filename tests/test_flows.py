@@ -403,7 +403,7 @@ def test_density_of_a_draw_takes_no_inversion(monkeypatch):
 
 @pytest.mark.parametrize("cls", [*POSTERIORS.values(), *PRIORS.values()], ids=FLOWS)
 def test_events_are_vectors(cls):
-    with pytest.raises(ValueError, match=re.escape("needs an event shape of one axis, such as 16. Received: (2, 3).")):
+    with pytest.raises(ValueError, match=re.escape("needs an event shape with one axis, such as 16. Received: (2")):
         cls((2, 3))
     with pytest.raises(ValueError, match=re.escape("needs steps to be a whole number, 1 or more. Received: steps=0.")):
         cls(2, steps=0)

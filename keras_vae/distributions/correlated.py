@@ -174,6 +174,9 @@ class TriangularNormal(CorrelatedNormal):
     def _variance(self):
         return tf.reduce_sum(self.scale_tril**2, axis=-1) + tf.zeros_like(self.loc)
 
+    def _covariance(self):
+        return tf.matmul(self.scale_tril, self.scale_tril, transpose_b=True) + tf.zeros_like(self.loc)[..., None]
+
 
 class _LowRankNormal(CorrelatedNormal):
     def __init__(self, loc, scale, direction):
@@ -198,6 +201,11 @@ class _LowRankNormal(CorrelatedNormal):
 
     def _variance(self):
         return self.scale**2 * (1 - self.colored**2 / (1 + self.length))
+
+    def _covariance(self):
+        shrunk = self.colored[..., :, None] * self.colored[..., None, :] / (1 + self.length[..., None])
+        middle = tf.eye(self.loc.shape[-1]) - shrunk
+        return self.scale[..., :, None] * middle * self.scale[..., None, :]
 
 
 @tfd.RegisterKL(CorrelatedNormal, Independent)
