@@ -56,7 +56,7 @@ def check_noise() -> None:
     with STRATEGY.scope():
         made = model(scale=1.0)
         made.build((None, 6))
-        made._create_variables()
+        made._create_variables(to_train=True)
 
     @tf.function
     def draws():

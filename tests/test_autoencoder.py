@@ -207,6 +207,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
 
 
+@pytest.mark.slow
 def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
     wanted = []
     for number, case in enumerate(AUTOENCODERS.values()):
@@ -216,7 +217,7 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
         model.export(tmp_path / f"{number}.saved" / "1")
         z = model.encode(x)[:4] + 1
         np.savez(tmp_path / f"{number}.inputs.npz", x=x, z=z)
-        np.save(tmp_path / f"{number}.npy", x)
+        np.savez(tmp_path / f"{number}.npz", x=x)
         served = {
             "serving_default": {"mean": model.reconstruct(x)},
             "encode": {"z": model.encode(x)},

@@ -726,6 +726,7 @@ def test_tables_that_are_not_like_the_training_data(tmp_path):
         data.table.to_columns(np.zeros((3, 5)))
 
 
+@pytest.mark.slow
 def test_training_on_a_table_predicts_missing_values_better_than_their_columns(tmp_path):
     columns = made_table(1200)
     data = load(write_csv(tmp_path / "table.csv", columns), likelihood=Columns, batch_size=64)

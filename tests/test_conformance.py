@@ -14,11 +14,9 @@ from keras_vae.sampling import fold, sampling
 
 # All that a case can differ in, in few cases; the others take minutes: `pytest -m slow tests/test_conformance.py`.
 QUICK = [
-    "Bernoulli",
     "convolutional, beta, samples",
     "VampPrior, DoublyReparameterized",
     "OneHotCategorical latents, LearnedBaseline",
-    "LadderVAE",
     "ConditionalVAE",
 ]
 SLOW = [name for name in CASES if name not in QUICK]

@@ -288,7 +288,7 @@ def test_summary_says_what_is_minimised():
     model.summary(print_fn=lambda line, **kwargs: lines.append(line))
     text = "\n".join(lines)
     assert "(None, 8, 8, 1)" in text
-    assert "ELBO(beta=1.0, samples=1)" in text
+    assert "ELBO(beta=1.0, samples=1, free_nats=0.0)" in text
 
 
 def test_save_replaces_a_file_in_one_step(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ LOAD = """
 import keras, keras_vae
 for number in range(int(sys.argv[2])):
     model = keras.saving.load_model(f"{folder}/{number}.keras")
-    data = np.load(f"{folder}/{number}.npy")
+    data = np.load(f"{folder}/{number}.npz")["x"]
     log_prob = model.log_prob(data)
     getattr(model, "fit_em", model.fit)(data, epochs=3, tolerance=0.0, verbose=0)
     np.savez(f"{folder}/{number}.reloaded.npz", *model.get_weights(), log_prob=log_prob)
@@ -348,6 +348,7 @@ def test_figures(ppca):
     assert kv.plotting.samples(ppca, x=X).axes
 
 
+@pytest.mark.slow
 def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
     wanted = {}
     for number, (name, case) in enumerate(LINEAR.items()):
@@ -358,7 +359,7 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
         model.save(tmp_path / f"{number}.keras")
         model.export(tmp_path / f"{number}.saved" / "1")
         np.savez(tmp_path / f"{number}.inputs.npz", x=x, z=z, seed=5, num_samples=7, temperature=0.5)
-        np.save(tmp_path / f"{number}.npy", x)
+        np.savez(tmp_path / f"{number}.npz", x=x)
         served = {
             "serving_default": {"mean": model.reconstruct(x)},
             "encode": {"mean": model.encode(x).mean(), "stddev": model.encode(x).stddev()},

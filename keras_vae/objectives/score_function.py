@@ -30,7 +30,7 @@ class MovingAverageBaseline(Serializable, keras.layers.Layer):
         self.decay = fraction(self, "decay", decay)
 
     def build(self, observed_shape):
-        options = {"shape": (), "trainable": False, "dtype": "float32", "aggregation": "mean"}
+        options = {"shape": (), "trainable": False, "dtype": "float32", "aggregation": "mean", "autocast": False}
         self.mean = self.add_weight(initializer="zeros", name="mean", **options)
         self.variance = self.add_weight(initializer="ones", name="variance", **options)
 
