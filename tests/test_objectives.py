@@ -307,6 +307,8 @@ def test_squared_mmd_against_loops():
     across = sum(kernel(p, q) for p in a for q in b) / 36
     got = squared_mmd(tf.constant(a, tf.float32), tf.constant(b, tf.float32))
     np.testing.assert_allclose(got, same - 2 * across, rtol=1e-5)
+    alone = squared_mmd(tf.constant(a[:1], tf.float32), tf.constant(b[:1], tf.float32))
+    np.testing.assert_allclose(alone, -2 * kernel(a[0], b[0]), rtol=1e-5)
     trace = trace_of(samples=1, batch=500)
     far = kv.InfoVAE(alpha=1.0, weight=1.0)(trace) + trace.log_likelihood[0]
     assert np.ptp(far) < 1e-4  # one number for all examples

@@ -54,13 +54,16 @@ def discrepancy_from_prior(latent: Latent) -> tf.Tensor:
 
 
 def squared_mmd(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Unbiased squared maximum mean discrepancy of two sets of n > 1 points, shape (..., n, d), to shape (...)."""
+    """Unbiased squared maximum mean discrepancy of two sets of n points, shape (..., n, d), to shape (...).
+
+    A single point has no pair within its set, whose terms are then 0: a last batch of one example stays finite.
+    """
     size, count = first.shape[-1], tf.cast(tf.shape(first)[-2], tf.float32)
 
     def mean_kernel(a, b, but_itself):
         squares = tf.reduce_sum(tf.math.squared_difference(a[..., :, None, :], b[..., None, :, :]), axis=-1)
         total = tf.reduce_sum(tf.exp(-squares / size), axis=[-2, -1])
-        return (total - count) / (count * (count - 1)) if but_itself else total / count**2
+        return tf.math.divide_no_nan(total - count, count * (count - 1)) if but_itself else total / count**2
 
     return mean_kernel(first, first, True) + mean_kernel(second, second, True) - 2 * mean_kernel(first, second, False)
 
