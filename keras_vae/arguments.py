@@ -1,5 +1,7 @@
 """Numbers that constructors take, checked before anything is built."""
 
+import numbers
+
 
 def positive(owner: object, name: str, value: float) -> float:
     """`value` as a float; raises `ValueError` that names the class of `owner` for what is not a positive number."""
@@ -17,15 +19,15 @@ def fraction(owner: object, name: str, value: float) -> float:
 
 
 def whole_number(owner: object, name: str, value: int, least: int = 1) -> int:
-    """`value`; raises `ValueError` for what is not an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """`value` as an int; raises `ValueError` for what is not an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(
             f"{type(owner).__name__} needs {name} to be a whole number, {least} or more. Received: {name}={value!r}."
         )
-    return value
+    return int(value)
 
 
 def _number(owner: object, name: str, value: float, needed: str, fits) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not fits(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
         raise ValueError(f"{type(owner).__name__} needs {name} to be {needed}. Received: {name}={value!r}.")
     return float(value)

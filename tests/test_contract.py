@@ -1,5 +1,7 @@
 """Every Keras call on a VAE: data in all forms, callbacks, compile options, saving, and exact means in the logs."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -316,3 +318,27 @@ def test_networks_fit_any_image():
         assert features.shape[0] == 2
         assert kv.convolutional_decoder(4, shape, filters=[2, 2, 2])(np.zeros((2, 4))).shape == (2, *shape[:2], 2)
         assert kv.dense_encoder(shape, units=[6])(x).shape == (2, 6)
+
+
+@pytest.mark.parametrize("role", ["prior", "likelihood", "posterior"])
+def test_a_frozen_layer_stays_frozen_after_a_reload(role, tmp_path):
+    model = kv.VAE(
+        kv.Normal(2, kv.dense_encoder(3, units=[4])), kv.LearnedScaleNormal(3, kv.dense_decoder(2, [4])), kv.Normal(2)
+    )
+    model.build((None, 3))
+    getattr(model, role).trainable = False
+    data = np.ones([4, 3], np.float32)
+    model.compile("adam", run_eagerly=True)
+    model.fit(data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Keras warns of an optimizer's state that it leaves out
+        loaded = kv.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_weights) == len(model.trainable_weights)
+    assert loaded.optimizer.iterations == 1
+    before = [weight.numpy() for weight in getattr(loaded, role).weights]
+    loaded.fit(data, verbose=0)
+    for old, new in zip(before, getattr(loaded, role).weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    getattr(loaded, role).trainable = True
+    assert len(loaded.trainable_weights) > len(model.trainable_weights)

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
+from keras_vae.distributions.sphere import log_beta_draws
 from keras_vae.sampling import fold
 from keras_vae.trace import stopped
 
@@ -257,6 +258,31 @@ def test_sphere(size):
     assert np.all(np.abs(density.mean(axis=0) - 1) <= 5 * density.std(axis=0) / math.sqrt(DRAWS))
     shape = np.maximum(1 + draws.numpy() @ direction.T, 0) ** concentration
     np.testing.assert_allclose(density / density.max(axis=0), shape / shape.max(axis=0), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("a, twice_b", [(1.5, 1), (2.5, 2), (30.0, 3), (6.0, 8), (50.0, 9)])
+def test_beta_draws_and_their_gradient_are_exact(a, twice_b):
+    a = tf.constant(a)
+    with tf.GradientTape() as tape:
+        tape.watch(a)
+        log_draws = log_beta_draws(a, twice_b, tf.constant([DRAWS]), fold(5))
+        mean = tf.reduce_mean(log_draws)
+    assert scipy.stats.kstest(np.exp(log_draws), scipy.stats.beta(a.numpy(), twice_b / 2).cdf).pvalue > 1e-3
+    # d E[log b] / da = psi'(a) - psi'(a + b)
+    exact = scipy.special.polygamma(1, a.numpy()) - scipy.special.polygamma(1, a.numpy() + twice_b / 2)
+    np.testing.assert_allclose(tape.gradient(mean, a), exact, rtol=0.03)
+
+
+def test_sphere_draws_do_not_depend_on_how_they_are_compiled():
+    layer = kv.PowerSpherical(4)
+    params = tf.constant(params_of(layer))
+
+    def draw():
+        return layer.distribution(params).sample(1000, seed=fold(1))
+
+    compiled = tf.function(draw, jit_compile=True)()
+    np.testing.assert_allclose(draw(), tf.function(draw)(), atol=2e-6)
+    np.testing.assert_allclose(draw(), compiled, atol=2e-6)
 
 
 def test_relaxed_one_hot_integrates_to_one_and_has_the_categories_as_its_largest():

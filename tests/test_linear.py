@@ -497,3 +497,13 @@ def test_other_mistakes(ppca):
     for min_variance in (0, -1.0, float("nan"), "1"):
         with pytest.raises(ValueError, match="needs min_variance to be a positive number"):
             kv.FactorAnalysis(2, min_variance)
+
+
+def test_a_compiled_model_is_loaded_and_evaluates_the_same(tmp_path):
+    data = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
+    model = kv.ProbabilisticPCA(2)
+    model.fit(data, verbose=0)
+    model.compile(loss=kv.ELBO())
+    expected = model.evaluate(data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(kv.load_model(tmp_path / "model.keras").evaluate(data, verbose=0), expected, rtol=1e-6)

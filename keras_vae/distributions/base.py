@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import positive
 from keras_vae.networks.shapes import as_shape
 from keras_vae.serializable import Serializable
 
@@ -68,6 +69,13 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         features = self.build_network(context_shape)
         self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
         self.head.build(features)
+
+    def _post_build(self):
+        """Freezes the parts of a layer that was frozen before it had them, which Keras does not: of a loaded one."""
+        super()._post_build()
+        if not self.trainable:
+            for part in self._layers:
+                part.trainable = False
 
     def build_network(self, context_shape) -> tuple:
         """Builds the network for a context of this shape, see `build`, and returns the shape of its features."""
@@ -155,6 +163,64 @@ class DistributionLayer(Serializable, keras.layers.Layer):
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
         """Raises `ValueError` for finite values outside the support; the real line needs no check."""
+
+
+class ScaledLayer(DistributionLayer):
+    """A layer that predicts scales too, and keeps them from 0.
+
+    Args:
+        event_shape: shape of one draw.
+        network: from the context to features; None uses the context itself.
+        min_scale: the smallest scale, in units of the data, more than 0.
+    """
+
+    def __init__(
+        self,
+        event_shape: int | Sequence[int],
+        network: keras.layers.Layer | None = None,
+        min_scale: float = 1e-3,
+        **kwargs,
+    ):
+        super().__init__(event_shape, network, **kwargs)
+        self.min_scale = positive(self, "min_scale", min_scale)
+
+    def scale(self, raw: tf.Tensor) -> tf.Tensor:
+        """min_scale + softplus(raw), for any real numbers."""
+        return self.min_scale + tf.math.softplus(raw)
+
+
+class TensorDistribution(tfd.Distribution):
+    """A distribution whose dtype, batch shape and event shape are those of one tensor.
+
+    Args:
+        like: a tensor of shape (*batch, *event).
+        event_axes: how many of its axes, the last ones, are the event's.
+        reparameterized: whether draws carry gradients to the parameters.
+        **parameters: of the subclass, by name.
+    """
+
+    def __init__(self, like: tf.Tensor, event_axes: int = 0, reparameterized: bool = True, **parameters):
+        super().__init__(
+            dtype=like.dtype,
+            reparameterization_type=tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED,
+            validate_args=False,
+            allow_nan_stats=True,
+            parameters=parameters,
+        )
+        self._like = like
+        self._batch_axes = len(like.shape) - event_axes
+
+    def _batch_shape(self):
+        return self._like.shape[: self._batch_axes]
+
+    def _batch_shape_tensor(self):
+        return tf.shape(self._like)[: self._batch_axes]
+
+    def _event_shape(self):
+        return self._like.shape[self._batch_axes :]
+
+    def _event_shape_tensor(self):
+        return tf.shape(self._like)[self._batch_axes :]
 
 
 class Independent(tfd.Independent):

@@ -1,19 +1,15 @@
 """Distributions of real, positive and bounded numbers other than the normal."""
 
-from collections.abc import Sequence
-
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.arguments import positive
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
 
 tfd = tfp.distributions
 
 
-class Laplace(DistributionLayer):
+class Laplace(ScaledLayer):
     """Laplace with independent values: exp(-|value - loc| / scale) / (2 scale), scale = min_scale + softplus(raw).
 
     As a likelihood it weighs errors by their absolute value: outliers count less than under a normal.
@@ -26,22 +22,12 @@ class Laplace(DistributionLayer):
 
     params_per_value = 2
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
-        self.min_scale = positive(self, "min_scale", min_scale)
-
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.unstack(params, axis=-1)
-        return Independent(tfd.Laplace(loc, self.min_scale + tf.math.softplus(raw_scale)), self.event_shape)
+        return Independent(tfd.Laplace(loc, self.scale(raw_scale)), self.event_shape)
 
 
-class StudentT(DistributionLayer):
+class StudentT(ScaledLayer):
     """Student's t with independent values; location, scale and degrees of freedom are predicted from the context.
 
     value = loc + scale t(df), scale = min_scale + softplus(raw), df = 2 + softplus(raw): more than 2, so that the
@@ -57,23 +43,13 @@ class StudentT(DistributionLayer):
 
     params_per_value = 3
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
-        self.min_scale = positive(self, "min_scale", min_scale)
-
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale, raw_df = tf.unstack(params, axis=-1)
-        scale = self.min_scale + tf.math.softplus(raw_scale)
+        scale = self.scale(raw_scale)
         return Independent(tfd.StudentT(2 + tf.math.softplus(raw_df), loc, scale), self.event_shape)
 
 
-class LogNormal(DistributionLayer):
+class LogNormal(ScaledLayer):
     """Independent positive values whose logarithms are normal, N(log value | loc, scale^2) / value.
 
     scale = min_scale + softplus(raw). The mean, exp(loc + scale^2 / 2), is large where the scale is.
@@ -86,19 +62,9 @@ class LogNormal(DistributionLayer):
 
     params_per_value = 2
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
-        self.min_scale = positive(self, "min_scale", min_scale)
-
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.unstack(params, axis=-1)
-        return Independent(tfd.LogNormal(loc, self.min_scale + tf.math.softplus(raw_scale)), self.event_shape)
+        return Independent(tfd.LogNormal(loc, self.scale(raw_scale)), self.event_shape)
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
         if values.size and values.min() <= 0:

@@ -7,15 +7,14 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.arguments import positive
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.sampling import standard_normal
 
 tfd = tfp.distributions
 
 
-class FullCovarianceNormal(DistributionLayer):
+class FullCovarianceNormal(ScaledLayer):
     """N(value | loc, R R') with a lower triangular R whose diagonal is min_scale + softplus(raw).
 
     d (d + 3) / 2 parameters for d values.
@@ -26,16 +25,9 @@ class FullCovarianceNormal(DistributionLayer):
         min_scale: the smallest number on the diagonal of R, more than 0.
     """
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
+    def __init__(self, event_shape: int | Sequence[int], network=None, min_scale: float = 1e-3, **kwargs):
+        super().__init__(event_shape, network, min_scale, **kwargs)
         require_vector(self)
-        self.min_scale = positive(self, "min_scale", min_scale)
 
     @property
     def params_shape(self) -> tuple[int, ...]:
@@ -46,11 +38,11 @@ class FullCovarianceNormal(DistributionLayer):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         (size,) = self.event_shape
         triangle = tfp.math.fill_triangular(params[..., size:])
-        diagonal = self.min_scale + tf.math.softplus(tf.linalg.diag_part(triangle))
+        diagonal = self.scale(tf.linalg.diag_part(triangle))
         return TriangularNormal(params[..., :size], tf.linalg.set_diag(triangle, diagonal))
 
 
-class LowRankNormal(DistributionLayer):
+class LowRankNormal(ScaledLayer):
     """N(value | loc, C) with 1/C = D + u u': a diagonal and one direction, at the cost of a diagonal.
 
     With eta = 1 / (1 + u' D^-1 u): C = D^-1 - eta D^-1 u u' D^-1, log |C| = log eta - log |D|, and draws are
@@ -66,16 +58,9 @@ class LowRankNormal(DistributionLayer):
 
     params_per_value = 3
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
+    def __init__(self, event_shape: int | Sequence[int], network=None, min_scale: float = 1e-3, **kwargs):
+        super().__init__(event_shape, network, min_scale, **kwargs)
         require_vector(self)
-        self.min_scale = positive(self, "min_scale", min_scale)
 
     @property
     def params_initializer(self) -> keras.initializers.Initializer:
@@ -84,7 +69,7 @@ class LowRankNormal(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale, direction = tf.unstack(params, axis=-1)
-        return _LowRankNormal(loc, self.min_scale + tf.math.softplus(raw_scale), direction)
+        return _LowRankNormal(loc, self.scale(raw_scale), direction)
 
 
 def require_vector(layer: DistributionLayer) -> None:
@@ -95,7 +80,7 @@ def require_vector(layer: DistributionLayer) -> None:
         )
 
 
-class CorrelatedNormal(tfd.Distribution):
+class CorrelatedNormal(TensorDistribution):
     """N(loc, C), C = R R', for vectors; a subclass says how R, C and their parts are had.
 
     Args:
@@ -104,13 +89,7 @@ class CorrelatedNormal(tfd.Distribution):
     """
 
     def __init__(self, loc: tf.Tensor, **parameters):
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=False,
-            parameters=dict(loc=loc, **parameters),
-        )
+        super().__init__(loc, event_axes=1, loc=loc, **parameters)
         self.loc = loc
 
     def color(self, noise: tf.Tensor) -> tf.Tensor:
@@ -124,18 +103,6 @@ class CorrelatedNormal(tfd.Distribution):
     def log_det_covariance(self) -> tf.Tensor:
         """log |C|, shape (...)."""
         raise NotImplementedError
-
-    def _batch_shape(self):
-        return self.loc.shape[:-1]
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.loc)[:-1]
-
-    def _event_shape(self):
-        return self.loc.shape[-1:]
-
-    def _event_shape_tensor(self):
-        return tf.shape(self.loc)[-1:]
 
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], tf.shape(self.loc)], axis=0)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, TensorDistribution
 
 tfd = tfp.distributions
 
@@ -76,32 +76,14 @@ def _negative_binomial(log_mean, log_count) -> tfd.NegativeBinomial:
     return tfd.NegativeBinomial(tf.exp(log_count), logits=log_mean - log_count, require_integer_total_count=False)
 
 
-class _ZeroInflated(tfd.Distribution):
+class _ZeroInflated(TensorDistribution):
     """Zero, or with odds of exp(-zero_logits) a draw of a negative binomial."""
 
     def __init__(self, log_mean, log_count, zero_logits):
         parameters = dict(log_mean=log_mean, log_count=log_count, zero_logits=zero_logits)
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=False,
-            parameters=parameters,
-        )
+        super().__init__(zero_logits, reparameterized=False, **parameters)
         self.counts = _negative_binomial(log_mean, log_count)
         self.zero_logits = zero_logits
-
-    def _batch_shape(self):
-        return self.zero_logits.shape
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.zero_logits)
-
-    def _event_shape(self):
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self):
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, value):
         log_zero, log_count = tf.math.log_sigmoid(self.zero_logits), tf.math.log_sigmoid(-self.zero_logits)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import whole_number
-from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 
 tfd = tfp.distributions
 
@@ -90,32 +90,15 @@ class DiscretizedLogistic(DistributionLayer):
             )
 
 
-class _DiscretizedLogistics(tfd.Distribution):
+class _DiscretizedLogistics(TensorDistribution):
     """The scalar distribution; its parameters have shape (..., components)."""
 
     def __init__(self, loc, log_scale, logits, levels, low, high):
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=False,
-            parameters=dict(loc=loc, log_scale=log_scale, logits=logits, levels=levels, low=low, high=high),
-        )
+        parameters = dict(loc=loc, log_scale=log_scale, logits=logits, levels=levels, low=low, high=high)
+        super().__init__(loc[..., 0], reparameterized=False, **parameters)
         self.loc, self.log_scale, self.logits = loc, log_scale, logits
         self.levels, self.low, self.high = levels, low, high
         self.step = (high - low) / (levels - 1)
-
-    def _batch_shape(self):
-        return self.loc.shape[:-1]
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.loc)[:-1]
-
-    def _event_shape(self):
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self):
-        return tf.constant([], tf.int32)
 
     def _log_prob(self, value):
         value = value[..., None]

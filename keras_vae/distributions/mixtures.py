@@ -10,13 +10,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive, whole_number
-from keras_vae.distributions.base import DistributionLayer, Independent, dimensions
+from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, dimensions
 from keras_vae.distributions.normal import IndependentNormal
 
 tfd = tfp.distributions
 
 
-class NormalMixture(DistributionLayer):
+class NormalMixture(ScaledLayer):
     """sum_k w[k] N(value | loc[k], scale[k]^2), with independent values inside of each component.
 
     Without a context, as a prior, weights, locations and scales are learned; the locations start from N(0, 1). Draws
@@ -39,9 +39,8 @@ class NormalMixture(DistributionLayer):
         min_scale: float = 1e-3,
         **kwargs,
     ):
-        super().__init__(event_shape, network, **kwargs)
+        super().__init__(event_shape, network, min_scale, **kwargs)
         self.components = whole_number(self, "components", components, least=2)
-        self.min_scale = positive(self, "min_scale", min_scale)
 
     @property
     def params_shape(self) -> tuple[int, ...]:
@@ -56,7 +55,7 @@ class NormalMixture(DistributionLayer):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits, loc, raw_scale = tf.split(params, [1, *[math.prod(self.event_shape)] * 2], axis=-1)
         shape = [*dimensions(params)[:-2], self.components, *self.event_shape]
-        scale = self.min_scale + tf.math.softplus(tf.reshape(raw_scale, shape))
+        scale = self.scale(tf.reshape(raw_scale, shape))
         components = Independent(IndependentNormal(tf.reshape(loc, shape), scale), self.event_shape)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.squeeze(logits, axis=-1)), components)
 
@@ -106,6 +105,11 @@ class VampPrior(DistributionLayer):
         """Creates the pseudo-inputs, of the shape of the posterior's context."""
         if self._posterior is None:
             raise ValueError(f"{self._title} needs a model with a posterior, VAE(posterior, likelihood, prior=...).")
+        if len(self._posterior().context_shapes) > 1:
+            raise ValueError(
+                f"{self._title} needs a posterior whose context is one tensor, the data. "
+                f"Received: one with contexts of shapes {self._posterior().context_shapes}."
+            )
         initializer = keras.initializers.RandomNormal(self.mean, self.stddev)
         (context_shape,) = self._posterior().context_shapes
         shape = (self.components, *context_shape[1:])

@@ -7,13 +7,13 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import fraction, positive
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
 from keras_vae.sampling import standard_normal
 
 tfd = tfp.distributions
 
 
-class Normal(DistributionLayer):
+class Normal(ScaledLayer):
     """Normal with independent values, whose location and scale are predicted from the context.
 
     N(value | loc, scale^2), scale = min_scale + softplus(raw). As a likelihood its density has no bound where the data
@@ -29,19 +29,9 @@ class Normal(DistributionLayer):
 
     params_per_value = 2
 
-    def __init__(
-        self,
-        event_shape: int | Sequence[int],
-        network: keras.layers.Layer | None = None,
-        min_scale: float = 1e-3,
-        **kwargs,
-    ):
-        super().__init__(event_shape, network, **kwargs)
-        self.min_scale = positive(self, "min_scale", min_scale)
-
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.unstack(params, axis=-1)
-        return independent_normal(loc, self.min_scale + tf.math.softplus(raw_scale), self.event_shape)
+        return independent_normal(loc, self.scale(raw_scale), self.event_shape)
 
 
 class FixedScaleNormal(DistributionLayer):

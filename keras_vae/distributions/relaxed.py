@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive
-from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 
 tfd = tfp.distributions
 
@@ -82,32 +82,16 @@ class RelaxedOneHotCategorical(_Relaxed):
         return tfd.Independent(relaxed, len(self.event_shape) - 1)
 
 
-class _Concrete(tfd.Distribution):
+class _Concrete(TensorDistribution):
+    event_axes = 0
+
     def __init__(self, logits, temperature):
-        super().__init__(
-            dtype=tf.float32,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=False,
-            parameters=dict(logits=logits, temperature=temperature),
-        )
+        super().__init__(logits, self.event_axes, logits=logits, temperature=temperature)
         self.logits, self.temperature = logits, temperature
 
 
 class _RelaxedBernoulli(_Concrete):
     """log p(y) = log T + a - 2 softplus(a) - log y - log (1 - y), a = logit - T logit(y)."""
-
-    def _batch_shape(self):
-        return self.logits.shape
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.logits)
-
-    def _event_shape(self):
-        return tf.TensorShape([])
-
-    def _event_shape_tensor(self):
-        return tf.constant([], tf.int32)
 
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
@@ -130,17 +114,7 @@ class _RelaxedBernoulli(_Concrete):
 class _RelaxedOneHotCategorical(_Concrete):
     """log p(y) = log (n - 1)! + (n - 1) log T + sum_k (a[k] - log y[k]) - n logsumexp(a), a = logits - T log y."""
 
-    def _batch_shape(self):
-        return self.logits.shape[:-1]
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.logits)[:-1]
-
-    def _event_shape(self):
-        return self.logits.shape[-1:]
-
-    def _event_shape_tensor(self):
-        return tf.shape(self.logits)[-1:]
+    event_axes = 1
 
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], tf.shape(self.logits)], axis=0)

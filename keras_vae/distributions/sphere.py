@@ -1,5 +1,6 @@
 """Distributions on the unit sphere."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
+from keras_vae.distributions.transforms import Reflection
+from keras_vae.sampling import fold, standard_normal, uniform
 
 tfd = tfp.distributions
 
@@ -71,10 +74,56 @@ class SphericalUniform(DistributionLayer):
 
 
 class _PowerSpherical(tfd.PowerSpherical):
-    """`tfd.PowerSpherical` with the variance of each coordinate."""
+    """`tfd.PowerSpherical` with other draws, and the variance of each coordinate.
+
+    Along the direction a draw is 2 b - 1, b ~ Beta(concentration + n / 2, n / 2) with n = d - 1; what is left of its
+    length points anywhere across.
+    """
+
+    def _sample_n(self, n, seed=None):
+        seed = tfp.random.sanitize_seed(seed)
+        direction = tf.convert_to_tensor(self.mean_direction)
+        concentration = tf.convert_to_tensor(self.concentration)
+        size = direction.shape[-1]
+        batch = tf.broadcast_dynamic_shape(tf.shape(direction)[:-1], tf.shape(concentration))
+        shape = tf.concat([[n], batch], axis=0)
+        log_beta = log_beta_draws(concentration + (size - 1) / 2, size - 1, shape, fold(seed, 0))[..., None]
+        log_beta = tf.minimum(log_beta, -(2.0**-24))  # at b = 1 what is left has no gradient
+        log_rest = tf.math.log(-tf.math.expm1(log_beta))
+        along = 2 * tf.exp(log_beta) - 1
+        across = tf.math.l2_normalize(standard_normal(tf.concat([shape, [size - 1]], axis=0), fold(seed, 1)), axis=-1)
+        value = tf.concat([along, 2 * tf.exp((log_beta + log_rest) / 2) * across], axis=-1)
+        first = tf.one_hot(0, size)
+        return Reflection(first - direction).forward(value)[0]  # takes the first axis to the direction
 
     def _variance(self):
         return tf.linalg.diag_part(self.covariance())
+
+
+def log_beta_draws(a: tf.Tensor, twice_b: int, shape, seed: tf.Tensor) -> tf.Tensor:
+    """Logarithms of draws from Beta(a, b) for whole 2 b, exact, without rejection, with gradients to a.
+
+    If x ~ Beta(a, b) and y ~ Beta(a + b, c), then x y ~ Beta(a, b + c). Beta(a, 1) is uniform^(1 / a). Beta(a, 1/2) is
+    1 / (1 + t^2 / (2 a)) for t of Student's distribution with 2 a degrees of freedom, which Bailey's polar method draws
+    from two uniforms: t^2 = 2 a (uniform^(-1 / a) - 1) cos^2(angle).
+
+    Args:
+        a: more than 0, of a shape that broadcasts to `shape`.
+        twice_b: 2 b, 1 or more.
+        shape: of the draws, an int32 tensor.
+        seed: int32 tensor of shape (2,).
+
+    Reference: Bailey 1994, "Polar generation of random variates with the t-distribution".
+    """
+    ones, half = divmod(twice_b, 2)
+    log_uniform = tf.math.log(uniform(tf.concat([shape, [ones + 2 * half]], axis=0), seed))
+    order = tf.range(ones, dtype=a.dtype)
+    log_draw = tf.reduce_sum(log_uniform[..., :ones] / (a[..., None] + order), axis=-1)
+    if half:
+        angle = 2 * math.pi * tf.exp(log_uniform[..., ones])
+        square = tf.math.expm1(-log_uniform[..., ones + 1] / (a + ones))  # uniform^(-1 / a) - 1
+        log_draw -= tf.math.log1p(square * tf.cos(angle) ** 2)
+    return log_draw
 
 
 def _require_sphere(layer: DistributionLayer) -> None:

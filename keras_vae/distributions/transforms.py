@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.distributions.base import TensorDistribution
 from keras_vae.sampling import standard_normal
-
-tfd = tfp.distributions
 
 DRAWS = 64  # that estimate a mean and a standard deviation, at least
 PART = 16  # of them at a time: memory for all of them at once would be that of a large batch
@@ -171,7 +170,7 @@ class Reflection:
     inverse = forward
 
 
-class TransformedNormal(tfd.Distribution):
+class TransformedNormal(TensorDistribution):
     """Distribution of value = f(loc + scale e), e ~ N(0, I), where f is a chain of invertible maps.
 
     log p(value) = log N(e | 0, I) - log |det d value / d e|. The last draw is kept with its noise: the density of that
@@ -186,16 +185,8 @@ class TransformedNormal(tfd.Distribution):
         transforms: the maps, in the order in which noise goes through them.
     """
 
-    def __init__(self, loc: tf.Tensor, scale: tf.Tensor, transforms: Sequence, name: str = "TransformedNormal"):
-        parameters = dict(locals())
-        super().__init__(
-            dtype=loc.dtype,
-            reparameterization_type=tfd.FULLY_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+    def __init__(self, loc: tf.Tensor, scale: tf.Tensor, transforms: Sequence):
+        super().__init__(loc, event_axes=1, loc=loc, scale=scale, transforms=transforms)
         self.loc = loc
         self.scale = scale
         self.transforms = tuple(transforms)
@@ -259,18 +250,6 @@ class TransformedNormal(tfd.Distribution):
         sums = tf.foldl(add, tf.constant(parts), (tf.zeros_like(center), tf.zeros_like(center)))
         first, second = (total / len(noise) for total in sums)
         return center + first, tf.nn.relu(second - first**2)
-
-    def _batch_shape(self):
-        return self.loc.shape[:-1]
-
-    def _batch_shape_tensor(self):
-        return tf.shape(self.loc)[:-1]
-
-    def _event_shape(self):
-        return self.loc.shape[-1:]
-
-    def _event_shape_tensor(self):
-        return tf.shape(self.loc)[-1:]
 
 
 @functools.cache

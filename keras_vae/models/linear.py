@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.arguments import positive
 from keras_vae.models.gaussian import Moments, principal_loadings
 from keras_vae.models.linear_gaussian import LinearGaussian
 
@@ -114,11 +115,7 @@ class FactorAnalysis(LinearGaussian):
 
     def __init__(self, latent_size: int, min_variance: float = 1e-6, seed: int = 0, **kwargs):
         super().__init__(latent_size, seed=seed, **kwargs)
-        if isinstance(min_variance, bool) or not isinstance(min_variance, int | float) or not 0 < min_variance < 1e30:
-            raise ValueError(
-                f"FactorAnalysis needs min_variance to be a positive number. Received: min_variance={min_variance!r}."
-            )
-        self.min_variance = float(min_variance)
+        self.min_variance = positive(self, "min_variance", min_variance)
 
     def _start(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
         covariance = moments.covariance

@@ -1,17 +1,15 @@
 """The model in which nothing needs to be sampled: x = W z + mean + noise, all normal."""
 
 import math
-import numbers
-from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_number
 from keras_vae.distributions.correlated import TriangularNormal
 from keras_vae.distributions.normal import independent_normal
-from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.gaussian import (
     Moments,
     condition,
@@ -19,15 +17,14 @@ from keras_vae.models.gaussian import (
     log_density,
     mean_log_prob,
 )
-from keras_vae.sampling import fold
-from keras_vae.trace import Trace
+from keras_vae.models.single_latent import SingleLatentModel
 
 tfd = tfp.distributions
 
 ROWS = 2**12  # rows of an array that are looked at together
 
 
-class LinearGaussian(LatentVariableModel):
+class LinearGaussian(SingleLatentModel):
     """x = W z + mean + noise with z ~ N(0, I): what `ProbabilisticPCA` and `FactorAnalysis` share.
 
     The posterior p(z | x) is a normal with a full covariance, the same for all x: `call` draws from it, so that every
@@ -46,7 +43,7 @@ class LinearGaussian(LatentVariableModel):
 
     def __init__(self, latent_size: int, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)
-        self.latent_size = _whole(self, "latent_size", latent_size)
+        self.latent_size = whole_number(self, "latent_size", latent_size)
 
     def build(self, input_shape):
         """Creates the weights, zeros, for data of shape (batch, *event)."""
@@ -78,21 +75,6 @@ class LinearGaussian(LatentVariableModel):
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
-    def call(self, inputs) -> Trace:
-        """Infers z for a batch, shape (batch, *event), draws it, and returns the trace."""
-        return self.tracer(inputs)()
-
-    def tracer(self, x) -> Callable[[], Trace]:
-        """A function that draws z and returns the trace; `x`, shape (batch, *event), is encoded here."""
-        x = self._as_batch(x)
-        posterior, prior = self.encode(x), self._prior()
-
-        def draw_trace():
-            z = self.draw(posterior, prior)
-            return Trace(x, self.decode(z.value), {"z": z})
-
-        return draw_trace
-
     def encode(self, x) -> tfd.Distribution:
         """p(z | x) itself, a normal with one full covariance, batch shape (batch,), for x of shape (batch, *event)."""
         mean, loadings, variance = self._parameters("encode")
@@ -114,60 +96,15 @@ class LinearGaussian(LatentVariableModel):
         mean, loadings, variance = self._parameters("log_prob")
         return tf.cast(log_density(self._rows(x) - mean, loadings, variance), tf.float32)
 
-    def reconstruct(self, x, seed=None) -> tf.Tensor:
-        """Mean of p(x | z), shape (batch, *event).
-
-        Args:
-            x: shape (batch, *event).
-            seed: None decodes the mean of p(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
-        """
-        posterior = self.encode(x)
-        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
-        return self.decode(z).mean()
-
-    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Draws from N(0, I) times `temperature`, shape (count, latent_size).
-
-        Args:
-            count: number of draws, an integer or an integer scalar tensor.
-            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, 1 its draws.
-        """
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
-        return temperature * self._prior().sample([count], seed=fold(seed))
-
-    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
-        return self.decode(self.sample_prior(count, seed, temperature)).mean()
+    def prior_distribution(self) -> tfd.Distribution:
+        """N(0, I)."""
+        return independent_normal(tf.zeros([self.latent_size]), tf.ones([self.latent_size]), (self.latent_size,))
 
     def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
+        """What `export` writes, see `VAE`; the log-likelihood is exact, and needs neither samples nor a seed."""
         x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, self.latent_size], tf.float32, name="z")
-        seed = tf.TensorSpec([], tf.int32, name="seed")
-        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
-        temperature = tf.TensorSpec([], tf.float32, name="temperature")
-
-        def mean_and_stddev(x):
-            posterior = self.encode(x)
-            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
-
-        def generate(num_samples, seed, temperature):
-            z = self.sample_prior(num_samples, seed, temperature)
-            return {"z": z, "mean": self.decode(z).mean()}
-
-        return {
-            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
-            "encode": (mean_and_stddev, [x]),
-            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
-            "reconstruct": (lambda x, seed: {"mean": self.reconstruct(x, seed)}, [x, seed]),
-            "generate": (generate, [num_samples, seed, temperature]),
-            "log_likelihood": (lambda x: {"log_likelihood": self.log_prob(x)}, [x]),
-        }
-
-    def _prior(self) -> tfd.Distribution:
-        return independent_normal(tf.zeros([self.latent_size]), tf.ones([self.latent_size]), (self.latent_size,))
+        exact = (lambda x: {"log_likelihood": self.log_prob(x)}, [x])
+        return super().serving_signatures() | {"log_likelihood": exact}
 
     def _rows(self, x) -> tf.Tensor:
         """Observations as rows of float64, shape (batch, size)."""
@@ -217,7 +154,7 @@ class LinearGaussian(LatentVariableModel):
             ValueError: for data of the wrong shape, with NaN, with fewer than latent_size + 2 examples, or without an
                 upper bound of the likelihood.
         """
-        epochs = _whole(self, "epochs", epochs)
+        epochs = whole_number(self, "epochs", epochs)
         moments = self._moments(x, "fit(x)", verbose, batch_size, at_least=self.latent_size + 2)
         start = self._parameters("fit")[1:] if self._fitted else self._start(moments)
 
@@ -344,14 +281,6 @@ class LinearGaussian(LatentVariableModel):
         if not self.compiled:  # there is nothing to choose: no optimizer is used, and the objective is exact
             self.compile()
 
-    def _create_variables(self) -> None:
+    def _create_variables(self, to_train: bool) -> None:
         if self._fitted:
-            super()._create_variables()
-
-
-def _whole(model, name: str, value) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(
-            f"{type(model).__name__} needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
-        )
-    return int(value)
+            super()._create_variables(to_train)
