@@ -260,7 +260,7 @@ def test_sphere(size):
     np.testing.assert_allclose(density / density.max(axis=0), shape / shape.max(axis=0), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("a, twice_b", [(1.5, 1), (2.5, 2), (30.0, 3), (6.0, 8), (50.0, 9)])
+@pytest.mark.parametrize(("a", "twice_b"), [(1.5, 1), (2.5, 2), (30.0, 3), (6.0, 8), (50.0, 9)])
 def test_beta_draws_and_their_gradient_are_exact(a, twice_b):
     a = tf.constant(a)
     with tf.GradientTape() as tape:
