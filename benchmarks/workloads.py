@@ -15,7 +15,7 @@ PIXELS = SIDE * SIDE
 
 @dataclass(frozen=True)
 class Workload:
-    """A VAE of binary 28x28 images, trained by Adam on the ELBO with one draw, float32."""
+    """A VAE of binary 28x28 images, trained by Adam, float32."""
 
     units: tuple[int, ...]  # of both dense networks, or the filters of both convolutional ones
     latent: int
@@ -23,6 +23,7 @@ class Workload:
     steps: int  # in an epoch
     convolutional: bool = False
     activation: str = "relu"
+    samples: int = 1  # draws for each image: one for the ELBO, more for the importance-weighted bound
 
     def images(self) -> np.ndarray:
         """Binary images, float32, shape (batch * steps, 784)."""
@@ -39,6 +40,7 @@ WORKLOADS = {
     "dense 200-200, z 50, batch 100": Workload((200, 200), 50, 100, 150, activation="tanh"),
     "dense 512-256, z 32, batch 128": Workload((512, 256), 32, 128, 100),
     "convolutional 32-64, z 32, batch 128": Workload((32, 64), 32, 128, 10, convolutional=True),
+    "IWAE with 50 samples, 200-200, z 50, batch 20": Workload((200, 200), 50, 20, 100, activation="tanh", samples=50),
 }
 
 

@@ -83,11 +83,23 @@ def epochs(workload: Workload):
     def loss(weights, x, key):
         params = encode(weights[0], x)
         mean, scale = params[:, :latent], 1e-3 + jax.nn.softplus(params[:, latent:])
+        if workload.samples > 1:
+            return importance_weighted(weights, x, mean, scale, key)
         z = mean + scale * jax.random.normal(key, mean.shape)
         logits = decode(weights[1], z)
         log_likelihood = jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)
         kl = jnp.sum(0.5 * (mean**2 + scale**2 - 1) - jnp.log(scale), axis=-1)
         return jnp.mean(kl - log_likelihood), (jnp.mean(log_likelihood), jnp.mean(kl))
+
+    def importance_weighted(weights, x, mean, scale, key):
+        noise = jax.random.normal(key, (workload.samples, *mean.shape))
+        z = mean + scale * noise
+        logits = decode(weights[1], z)
+        log_likelihood = jnp.sum(x * logits - jax.nn.softplus(logits), axis=-1)
+        log_ratio = jnp.sum(0.5 * (z**2 - noise**2) - jnp.log(scale), axis=-1)  # log q(z | x) - log p(z)
+        log_weight = log_likelihood - log_ratio
+        bound = jax.nn.logsumexp(log_weight, axis=0) - jnp.log(workload.samples)
+        return -jnp.mean(bound), (jnp.mean(log_likelihood), jnp.mean(log_ratio))
 
     def step(carry, rows):
         weights, first, second, count, key = carry

@@ -1,5 +1,6 @@
 """A VAE as it is commonly written for Keras: a subclass with a `train_step`, a sampling layer, Keras's defaults."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -23,25 +24,44 @@ class Sampling(keras.layers.Layer):
 
 
 class SubclassedVAE(keras.Model):
-    def __init__(self, encoder, decoder):
+    def __init__(self, encoder, decoder, samples):
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.samples = encoder, decoder, samples
+        self.sampling = Sampling()
         self.means = [keras.metrics.Mean(name=name) for name in ("loss", "reconstruction", "kl")]
 
     @property
     def metrics(self):
         return self.means
 
+    def bound(self, x):
+        if self.samples > 1:
+            return self.importance_weighted_bound(x)
+        mean, log_variance, z = self.encoder(x)
+        reconstruction = tf.reduce_mean(self.cross_entropy(x, self.decoder(z)))
+        kl = -0.5 * (1 + log_variance - tf.square(mean) - tf.exp(log_variance))
+        kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
+        return reconstruction + kl, reconstruction, kl
+
+    def importance_weighted_bound(self, x):
+        mean, log_variance, _ = self.encoder(x)
+        mean, log_variance = (tf.repeat(value, self.samples, axis=0) for value in (mean, log_variance))
+        z = self.sampling([mean, log_variance])
+        cross_entropy = self.cross_entropy(tf.repeat(x, self.samples, axis=0), self.decoder(z))
+        log_ratio = 0.5 * (tf.square(z) - tf.square(z - mean) / tf.exp(log_variance) - log_variance)
+        log_ratio = tf.reduce_sum(log_ratio, axis=1)  # log q(z | x) - log p(z)
+        log_weight = tf.reshape(-cross_entropy - log_ratio, [-1, self.samples])
+        bound = tf.reduce_logsumexp(log_weight, axis=1) - math.log(self.samples)
+        return -tf.reduce_mean(bound), tf.reduce_mean(cross_entropy), tf.reduce_mean(log_ratio)
+
+    def cross_entropy(self, x, probabilities):
+        pixels = tf.reshape(keras.losses.binary_crossentropy(x, probabilities), [tf.shape(x)[0], -1])
+        values = PIXELS // pixels.shape[1]  # binary_crossentropy is a mean over the last axis
+        return tf.reduce_sum(pixels, axis=1) * values
+
     def train_step(self, x):
         with tf.GradientTape() as tape:
-            mean, log_variance, z = self.encoder(x)
-            probabilities = self.decoder(z)
-            pixels = tf.reshape(keras.losses.binary_crossentropy(x, probabilities), [tf.shape(x)[0], -1])
-            values = PIXELS // pixels.shape[1]  # binary_crossentropy is a mean over the last axis
-            reconstruction = tf.reduce_mean(tf.reduce_sum(pixels, axis=1)) * values
-            kl = -0.5 * (1 + log_variance - tf.square(mean) - tf.exp(log_variance))
-            kl = tf.reduce_mean(tf.reduce_sum(kl, axis=1))
-            loss = reconstruction + kl
+            loss, reconstruction, kl = self.bound(x)
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         for tracker, value in zip(self.means, (loss, reconstruction, kl), strict=True):
@@ -70,7 +90,7 @@ def build(workload: Workload):
         g = dense(PIXELS, activation="sigmoid")(g)
     mean, log_variance = dense(workload.latent)(h), dense(workload.latent)(h)
     encoder = keras.Model(x, [mean, log_variance, Sampling()([mean, log_variance])])
-    return SubclassedVAE(encoder, keras.Model(z, g)), shape
+    return SubclassedVAE(encoder, keras.Model(z, g), workload.samples), shape
 
 
 def epochs(workload: Workload):

@@ -40,7 +40,8 @@ def epochs(workload: Workload):
     settings = {}
     for word in sys.argv:
         settings |= OPTIONS.get(word, {})
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), kv.ELBO(), **settings)
+    objective = kv.ELBO() if workload.samples == 1 else kv.IWAE(workload.samples)
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), objective, **settings)
     x = workload.images().reshape(-1, *shape)
     if "--examples" in sys.argv:
         examples = tf.data.Dataset.from_tensor_slices(x).shuffle(len(x))

@@ -1,6 +1,7 @@
 """The matrix products and convolutions of a training step and nothing else, through TensorFlow: the floor of a step."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -45,11 +46,12 @@ def convolution(rows, side, inputs, outputs, input_gradient=True):
 
 def layers(workload: Workload):
     rows, latent = workload.batch, workload.latent
+    decoded = rows * workload.samples
     if not workload.convolutional:
         encoder = [PIXELS, *workload.units, 2 * latent]
         decoder = [latent, *workload.units[::-1], PIXELS]
-        sizes = [*zip(encoder[:-1], encoder[1:], strict=True), *zip(decoder[:-1], decoder[1:], strict=True)]
-        return [dense(rows, a, b, input_gradient=number > 0) for number, (a, b) in enumerate(sizes)]
+        up = [dense(rows, a, b, input_gradient=a != PIXELS) for a, b in pairwise(encoder)]
+        return up + [dense(decoded, a, b) for a, b in pairwise(decoder)]
     a, b = workload.units
     return [
         convolution(rows, SIDE, 1, a, input_gradient=False),

@@ -1,4 +1,4 @@
-"""Pythae: its VAE, with the networks of the workload, in its own trainer."""
+"""Pythae: its VAE or IWAE, with the networks of the workload, in its own trainer."""
 
 import logging
 import queue
@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from pythae.data.datasets import BaseDataset
-from pythae.models import VAE, VAEConfig
+from pythae.models import IWAE, VAE, IWAEConfig, VAEConfig
 from pythae.models.base.base_utils import ModelOutput
 from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
@@ -52,8 +52,12 @@ def epochs(workload: Workload):
             done.put(None)
 
     encoder, decoder = networks(workload)
-    config = VAEConfig(input_dim=(PIXELS,), latent_dim=workload.latent, reconstruction_loss="bce")
-    model = VAE(config, encoder=Encoder(encoder), decoder=Decoder(decoder))
+    options = {"input_dim": (PIXELS,), "latent_dim": workload.latent, "reconstruction_loss": "bce"}
+    networks_of = {"encoder": Encoder(encoder), "decoder": Decoder(decoder)}
+    if workload.samples == 1:
+        model = VAE(VAEConfig(**options), **networks_of)
+    else:
+        model = IWAE(IWAEConfig(**options, number_samples=workload.samples), **networks_of)
     images = torch.from_numpy(workload.images())
     with tempfile.TemporaryDirectory() as folder:
         training = BaseTrainerConfig(

@@ -1,5 +1,6 @@
 """PyTorch by hand: a loop over permuted rows of a tensor in memory. `--compiled` passes the step to torch.compile."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -57,10 +58,22 @@ def epochs(workload: Workload):
     def loss(x):
         mean, raw = encoder(x).chunk(2, dim=-1)
         scale = 1e-3 + functional.softplus(raw)
+        if workload.samples > 1:
+            return importance_weighted(x, mean, scale)
         logits = decoder(mean + scale * torch.randn_like(mean))
         log_likelihood = -functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
         kl = (0.5 * (mean**2 + scale**2 - 1) - scale.log()).sum(-1)
         return (kl - log_likelihood).mean(), log_likelihood.mean(), kl.mean()
+
+    def importance_weighted(x, mean, scale):
+        noise = torch.randn(workload.samples, *mean.shape)
+        z = mean + scale * noise
+        logits = decoder(z)
+        cross_entropy = functional.binary_cross_entropy_with_logits
+        log_likelihood = -cross_entropy(logits, x.expand_as(logits), reduction="none").sum(-1)
+        log_ratio = (0.5 * (z**2 - noise**2) - scale.log()).sum(-1)  # log q(z | x) - log p(z)
+        bound = torch.logsumexp(log_likelihood - log_ratio, dim=0) - math.log(workload.samples)
+        return -bound.mean(), log_likelihood.mean(), log_ratio.mean()
 
     if COMPILED:
         loss = torch.compile(loss)

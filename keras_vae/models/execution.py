@@ -109,49 +109,26 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
     compiled = tf.function(run, jit_compile=True, reduce_retracing=True)
     plain = tf.function(run, reduce_retracing=True)
 
-    def run_either(batches, count):
-        examples = tf.nest.flatten(batches)[0].shape[1]
-        if size is None or examples == size:
-            compiled(batches, count)
-        elif examples is not None:
-            plain(batches, count)
-        else:
-
-            def run_compiled():
-                tensors = [tf.identity(batch) for batch in tf.nest.flatten(batches)]
-                for tensor in tensors:
-                    tensor.set_shape([steps, size, *tensor.shape[2:]])
-                compiled(tf.nest.pack_sequence_as(batches, tensors), count)
-                return count
-
-            def run_plain():
-                plain(batches, count)
-                return count
-
-            tf.cond(tf.shape(tf.nest.flatten(batches)[0])[1] == size, run_compiled, run_plain)
-
     @tf.function(reduce_retracing=True)
     @tf.autograph.experimental.do_not_convert
-    def execute(iterator, most):
-        def stack_and_run(done, following):
-            batches, count, following = _stack(iterator, following, steps, most - done)
-            run_either(batches, count)
-            return done + count, following
+    def pull(iterator, following, most):
+        return _stack(iterator, following, steps, most)
 
-        done, _ = tf.while_loop(
-            lambda done, following: following.has_value(),
-            stack_and_run,
-            [tf.constant(0), iterator.get_next_as_optional()],
-        )
-        return done, model.get_metrics_result()
+    results = tf.function(model.get_metrics_result)
 
     def function(iterator):
         if not isinstance(iterator, tf.data.Iterator):
             return otherwise(iterator)
-        done, logs = execute(iterator, tf.constant(steps if most is None else most()))
-        if done == 0:
+        left = steps if most is None else most()
+        following = iterator.get_next_as_optional()
+        if not following.has_value():
             raise StopIteration
-        return logs
+        while following.has_value():
+            batches, count, following = pull(iterator, following, tf.constant(left))
+            examples = tf.nest.flatten(batches)[0].shape[1]
+            (compiled if size in (None, examples) else plain)(batches, count)
+            left -= int(count)
+        return results()
 
     return function
 
