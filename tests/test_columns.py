@@ -761,3 +761,11 @@ def test_independent_columns_are_of_maximum_likelihood():
     np.testing.assert_allclose(np.nanmean(got[:, 0]), scipy.stats.norm(a.mean(), a.std()).logpdf(a).mean(), atol=1e-3)
     np.testing.assert_allclose(np.nanmean(got[:, 1]), scipy.stats.poisson(b.mean()).logpmf(b).mean(), atol=1e-3)
     assert np.nanmean(got[:, 2]) == pytest.approx(-scipy.stats.entropy(np.unique(c, return_counts=True)[1]), abs=2e-3)
+
+
+def test_a_network_that_passes_missing_values_on_is_named():
+    columns = Columns({"a": Normal(1), "b": Normal(1)}, kv.dense_decoder(1, units=[4]))
+    model = kv.VAE(kv.Normal(1, kv.dense_encoder(2, units=[4])), columns, kv.StandardNormal(1))
+    model.compile("adam", kv.ELBO())
+    with pytest.raises(ValueError, match=r"VAE needs networks that take missing values.*ObservedValues"):
+        model.fit(np.array([[0.0, 1.0], [NAN, 2.0]], np.float32), verbose=0)

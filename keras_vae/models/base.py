@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -181,6 +182,19 @@ class LatentVariableModel(KerasContract):
                 self._mean(name)
             self.optimizer.build(self.trainable_weights)
 
+    def check_missing(self, x) -> None:
+        """Raises `ValueError` for an array with missing values (NaN) that a network passes on."""
+        missing = np.isnan(x).reshape(len(x), -1).any(axis=1) if x.dtype.kind == "f" else np.zeros(1, bool)
+        if not missing.any():
+            return
+        with sampling(samples=1, seed=fold(0)):
+            trace = self(self.example_inputs(tf.constant(x[missing][:1])))
+        if not np.isfinite(trace.log_likelihood + trace.kl):
+            raise ValueError(
+                f"{type(self).__name__} needs networks that take missing values, as the layer ObservedValues makes of "
+                "any network that it comes first in. Received: data with NaN, which comes out of the networks as NaN."
+            )
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the examples of an epoch: loss, log_likelihood, kl, ..."""
@@ -237,9 +251,9 @@ class LatentVariableModel(KerasContract):
         )
         return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
 
-    def example_inputs(self):
-        """Zeros of what `call` takes, of batch size 1."""
-        return tf.zeros([1, *self.event_shape])
+    def example_inputs(self, x=None):
+        """What `call` takes, of batch size 1: the observation `x`, shape (1, *event), or zeros, and zeros otherwise."""
+        return tf.zeros([1, *self.event_shape]) if x is None else x
 
     def _as_batch(self, x) -> tf.Tensor:
         return tf.cast(tf.convert_to_tensor(x), tf.float32)

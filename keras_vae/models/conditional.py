@@ -138,9 +138,9 @@ class ConditionalVAE(VAE):
     def _as_batch(self, x) -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(tf.cast(tf.convert_to_tensor(part), tf.float32) for part in x)
 
-    def example_inputs(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """A pair of zeros, of batch size 1."""
-        return tf.zeros([1, *self.event_shape]), tf.zeros([1, *self.condition_shape])
+    def example_inputs(self, x=None) -> tuple[tf.Tensor, tf.Tensor]:
+        """A pair of batch size 1: the observation `x`, shape (1, *event), or zeros, and a condition of zeros."""
+        return super().example_inputs(x), tf.zeros([1, *self.condition_shape])
 
     def serving_signatures(self) -> dict:
         """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""

@@ -341,6 +341,7 @@ class KerasContract(Serializable, keras.Model):
         if not self.built:
             with self.distribute_strategy.scope():
                 self.build((None, *batch.shape[1:]))
+        self.check_missing(batch)
         if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
             self._create_variables(to_train=method == "fit")
         return x, batch
