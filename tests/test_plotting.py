@@ -1,6 +1,6 @@
 """Figures show the numbers they are given, and nothing of matplotlib's global state changes."""
 
-import importlib.util
+import importlib
 import statistics
 import sys
 import types
@@ -85,7 +85,7 @@ def test_reconstructions_stand_below_their_originals(image_model, images):
         np.testing.assert_array_equal(tile(figure, 0, i % 8, 24, 18, top), enlarged(images[i]))
         np.testing.assert_allclose(tile(figure, 1, i % 8, 24, 18, top), enlarged(means[i]), atol=1e-6)
     assert (picture(figure)[second:, 3 * 19 + 1 :] == 1).all()  # nothing where there is no twelfth image
-    assert (picture(figure)[0, :] == plotting.FRAME).all()
+    assert (picture(figure)[0, :] == plotting.images.FRAME).all()
 
 
 def test_reconstructions_draw_what_there_is(image_model, images):
@@ -201,7 +201,7 @@ def test_discrete_vectors_have_one_bin_per_value():
 
 def test_two_dimensions_and_images_give_a_manifold(plane_model, images):
     figure = plotting.latent_plane(plane_model, images)
-    size = plotting.MANIFOLD_SIZE
+    size = plotting.images.MANIFOLD_SIZE
     assert picture(figure).shape[:2] == (size * 25 + 1, size * 19 + 1)
     for row, column in [(0, 0), (0, 15), (15, 0), (4, 9)]:
         shares = [(column + 0.5) / size, (size - 1 - row + 0.5) / size]  # z[0] grows to the right, z[1] upwards
@@ -212,7 +212,7 @@ def test_two_dimensions_and_images_give_a_manifold(plane_model, images):
 
 def test_manifold_ticks_name_z(plane_model, images):
     axes = plotting.latent_plane(plane_model, images).axes[0]
-    size = plotting.MANIFOLD_SIZE
+    size = plotting.images.MANIFOLD_SIZE
     names = [f"{statistics.NormalDist().inv_cdf((i + 0.5) / size):.1f}" for i in range(0, size, 3)]
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text().replace("\N{MINUS SIGN}", "-") for label in labels] == names
@@ -406,7 +406,9 @@ def test_figures_leave_matplotlib_alone(image_model, vector_model, images, vecto
     assert state() == before
 
 
-def test_the_module_imports_without_matplotlib(monkeypatch):
+def test_the_modules_import_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # makes its import fail
-    spec = importlib.util.spec_from_file_location("plotting_alone", plotting.__file__)
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    for module in (plotting.images, plotting.charts, plotting):
+        assert importlib.reload(module) is module
+    with pytest.raises(ImportError):
+        plotting.curves(HISTORY)

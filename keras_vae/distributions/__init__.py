@@ -7,13 +7,8 @@ from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNorm
 from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical
 from keras_vae.distributions.discretized import DiscretizedLogistic
-from keras_vae.distributions.flows import (
-    AutoregressiveFlow,
-    CouplingFlow,
-    HouseholderFlow,
-    InverseAutoregressiveFlow,
-    PlanarFlow,
-)
+from keras_vae.distributions.flow_priors import AutoregressiveFlow, CouplingFlow
+from keras_vae.distributions.flows import HouseholderFlow, InverseAutoregressiveFlow, PlanarFlow
 from keras_vae.distributions.mixtures import NormalMixture, VampPrior
 from keras_vae.distributions.normal import (
     FixedScaleNormal,

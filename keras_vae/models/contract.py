@@ -14,6 +14,7 @@ from keras_vae.callbacks import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
 from keras_vae.files import whole
 from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
+from keras_vae.models.given import as_array, is_array, pack, peek
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.replicas import check_strategy, single, workers_watched
 from keras_vae.serializable import Serializable
@@ -141,11 +142,11 @@ class KerasContract(Serializable, keras.Model):
         x, first_batch = self._look_at(x, "fit")
         if validation_data is not None:
             validation_data = self._checked_pair(validation_data)
-        if _is_array(x):
+        if is_array(x):
             self._check_targets(x, y)
             batch_size = batch_size or 32
             first_batch = x[:batch_size]
-            x = array_batches(_pack(x, y, sample_weight), batch_size, shuffle, self.seed)
+            x = array_batches(pack(x, y, sample_weight), batch_size, shuffle, self.seed)
             y = sample_weight = batch_size = None
         self._choose_steps(x, first_batch, callbacks, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         guards = [StopAtNonFinite()]
@@ -170,7 +171,7 @@ class KerasContract(Serializable, keras.Model):
     def evaluate(self, x=None, y=None, **kwargs):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
         self._require_compiled("evaluate")
-        if _is_array(x):
+        if is_array(x):
             self._check_targets(x, y)
         y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
@@ -329,10 +330,10 @@ class KerasContract(Serializable, keras.Model):
 
     def _look_at(self, x, method: str):
         """`x`, and what was looked at: all of an array, the first batch of anything else, None where only Keras can."""
-        if _is_array(x):
-            x = batch = _as_array(x)
+        if is_array(x):
+            x = batch = as_array(x)
         else:
-            x, batch = _peek(x)
+            x, batch = peek(x)
         if batch is None:
             return x, None
         if len(batch.shape) == 0 or len(batch) == 0:
@@ -347,7 +348,7 @@ class KerasContract(Serializable, keras.Model):
         return x, batch
 
     def _checked_pair(self, validation_data):
-        if _is_array(validation_data) or not isinstance(validation_data, tuple | list):
+        if is_array(validation_data) or not isinstance(validation_data, tuple | list):
             return self.checked(validation_data, "fit(validation_data=...)")
         x, *rest = validation_data
         if len(rest) == 2 and rest[0] is None:
@@ -356,7 +357,7 @@ class KerasContract(Serializable, keras.Model):
 
     def _split(self, arrays, fraction: float):
         """The first examples for training and the last `fraction` of them for validation, as Keras splits."""
-        if not _is_array(arrays[0]):
+        if not is_array(arrays[0]):
             raise ValueError(
                 f"{type(self).__name__}.fit needs x to be an array for validation_split. Received: {arrays[0]!r}."
             )
@@ -367,25 +368,8 @@ class KerasContract(Serializable, keras.Model):
                 f"{type(self).__name__}.fit needs validation_split to leave examples on both sides. "
                 f"Received: {fraction} of {size} examples."
             )
-        first, last = ([None if a is None else _as_array(a)[part] for a in arrays] for part in (np.s_[:at], np.s_[at:]))
+        first, last = ([None if a is None else as_array(a)[part] for a in arrays] for part in (np.s_[:at], np.s_[at:]))
         return first, tuple(last)
-
-
-def _is_array(x) -> bool:
-    return hasattr(x, "__array__")
-
-
-def _as_array(x) -> np.ndarray:
-    array = np.asarray(x)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-def _pack(x, y, sample_weight) -> tuple:
-    """The arrays that are there, in the order in which Keras unpacks a batch; weights stand in for missing targets."""
-    if sample_weight is None:
-        return (x,) if y is None else (x, _as_array(y))
-    sample_weight = _as_array(sample_weight)
-    return x, sample_weight if y is None else _as_array(y), sample_weight
 
 
 def _with(guards: list, callbacks):
@@ -394,25 +378,3 @@ def _with(guards: list, callbacks):
             callbacks.append(guard)
         return callbacks
     return guards + keras.tree.flatten(callbacks or [])
-
-
-def _peek(x):
-    """`x`, as good as new, and the observations of its first batch; None for what only Keras can read."""
-    if isinstance(x, keras.utils.PyDataset):
-        first = x[0] if len(x) else None
-    elif isinstance(x, tf.data.Dataset):
-        first = next(iter(x.take(1)), None)
-    elif hasattr(x, "__next__"):
-        first = next(x, None)
-        if first is not None:
-            x = _chained(first, x)
-    else:
-        return x, None
-    if first is None:
-        return x, np.zeros([0])
-    return x, _as_array(keras.utils.unpack_x_y_sample_weight(first)[0])
-
-
-def _chained(first, rest):
-    for batch in itertools.chain([first], rest):
-        yield batch if isinstance(batch, tuple) else (batch,)  # Keras takes only tuples from a generator

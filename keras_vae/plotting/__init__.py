@@ -1,0 +1,188 @@
+"""Model, data -> matplotlib figure: what a model reconstructs, generates and encodes, and how it learned.
+
+Figures are made without pyplot, so that nothing global changes and nothing stays open: `figure.savefig(path)`.
+"""
+
+import math
+import numbers
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, tidy
+from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
+from keras_vae.sampling import fold
+
+if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
+    from matplotlib.figure import Figure
+
+MAX_PANELS = 16  # columns of a vector that are drawn
+MAX_POINTS = 5000  # examples in a scatter of posterior means
+ROWS_AT_ONCE = 500  # examples encoded at once
+
+
+def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure":
+    """Draws observations and their reconstructions, the means of p(x | z) at the mean of q(z | x).
+
+    Images, of event shape (height, width, channels), stand above their reconstructions in one mosaic; of vectors, of
+    event shape (size,), each of the first 16 columns is drawn against its reconstruction, with the diagonal.
+
+    Args:
+        model: a built model.
+        x: shape (batch, *event).
+        count: how many of the first examples are drawn, if there are as many; None is 16 images or 1000 vectors.
+        columns: names of the columns of vectors, `size` strings; None is x[0], x[1], ...
+
+    Raises:
+        ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
+    """
+    caller = "plotting.reconstructions"
+    images = _are_images(model, caller)
+    x = _examples(model, x, caller)[: _count(count, 16 if images else 1000, caller)]
+    means = np.asarray(model.reconstruct(x))
+    if not images:
+        names = _column_names(columns, x.shape[-1], caller)
+        return against(x, means, names, f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}")
+    limits = value_limits(x)
+    picture = pairs(as_pixels(x, limits), as_pixels(means, limits), columns=min(len(x), 8))
+    return figure_of(picture, f"Reconstructions: originals above, means of p(x | z) below{channel_note(x)}")
+
+
+def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, columns=None) -> "Figure":
+    """Draws what a model generates: a mosaic of the means of p(x | z) for images, histograms of draws for vectors.
+
+    Args:
+        model: a built model.
+        count: number of draws of z; None is 64 images or 1000 vectors.
+        seed: integer; the same seed gives the same figure.
+        temperature: factor on the distance of z to the mean of the prior; 1 draws from the prior.
+        x: None or data of shape (batch, *event): its histograms are drawn over those of vectors, and its range of
+            values is that of the grey levels of images.
+        columns: names of the columns of vectors, `size` strings; None is x[0], x[1], ...
+
+    Raises:
+        ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
+    """
+    caller = "plotting.samples"
+    images = _are_images(model, caller)
+    count = _count(count, 64 if images else 1000, caller)
+    x = None if x is None else _examples(model, x, caller)
+    note = "" if temperature == 1 else f", temperature {temperature:g}"
+    if images:
+        means = np.asarray(model.generate(count, seed=seed, temperature=temperature))
+        pixels = as_pixels(means, value_limits(means, tolerance=0.1) if x is None else value_limits(x))
+        picture = mosaic(pixels, columns=math.ceil(math.sqrt(count)))
+        return figure_of(picture, f"Samples: means of p(x | z), z drawn from p(z){note}{channel_note(means)}")
+    z = model.sample_prior(count, seed=seed, temperature=temperature)
+    draws = np.asarray(model.decode(z).sample(seed=fold(seed, 1)))
+    names = _column_names(columns, draws.shape[-1], caller)
+    title = f"Samples: x drawn from p(x | z), z from p(z){note}{_of_all(names, draws)}"
+    return histograms(draws, x, names, title, discrete=model.discrete)
+
+
+def latent_plane(model, x, labels=None, seed=0) -> "Figure":
+    """Draws the latent space: as a manifold of images where it has two dimensions, else by the data encoded in it.
+
+    The manifold shows the means of p(x | z), z on a grid of quantiles of the standard normal. Otherwise the figure is a
+    scatter of the means of q(z | x): against their standard deviations where there is one dimension, of both where
+    there are two, else along the first two principal components of the means, with their shares of the variance.
+
+    Args:
+        model: a built model.
+        x: shape (batch, *event); of more than 5000 examples, 5000 are drawn at random.
+        labels: None or shape (batch,): classes, at most 20, or numbers, which colour the scatter.
+        seed: integer, of the choice of examples.
+
+    Raises:
+        ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
+    """
+    caller = "plotting.latent_plane"
+    size = math.prod(model.latent_shape)
+    x = _examples(model, x, caller, at_least=2)
+    labels = None if labels is None else np.asarray(labels)
+    if labels is not None and labels.shape != x.shape[:1]:
+        raise ValueError(f"{caller} needs labels of shape ({len(x)},), one per example. Received: {labels.shape}.")
+    if size == 2 and len(model.event_shape) == 3:
+        return manifold(model)
+    if len(x) > MAX_POINTS:
+        chosen = np.random.default_rng(seed).choice(len(x), MAX_POINTS, replace=False)
+        x, labels = x[chosen], None if labels is None else labels[chosen]
+    posteriors = [model.encode(x[start : start + ROWS_AT_ONCE]) for start in range(0, len(x), ROWS_AT_ONCE)]
+    means = np.concatenate([np.asarray(posterior.mean()) for posterior in posteriors]).reshape(len(x), size)
+    if size == 1:
+        stddevs = np.concatenate([np.asarray(posterior.stddev()) for posterior in posteriors]).reshape(len(x), 1)
+        points = np.concatenate([means, stddevs], axis=1)
+        return scatter(points, labels, ("mean", "standard deviation"), "Latent space: q(z | x)")
+    if size == 2:
+        return scatter(means, labels, ("z[0]", "z[1]"), "Latent space: means of q(z | x)")
+    scores, shares = principal_components(means)
+    names = [f"component {i + 1} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares)]
+    return scatter(scores, labels, names, f"Latent space: means of q(z | x), {size} dimensions projected on two")
+
+
+def curves(history) -> "Figure":
+    """Draws loss, log_likelihood and kl over the epochs, of training and, where there is one, of validation.
+
+    The limits are those of the last nine tenths of the epochs where the first would squash the rest.
+
+    Args:
+        history: what `fit` returned, its attribute `history`, or any mapping from the names of the logs to their values
+            per epoch, numbers or strings, such as the columns of a CSV file. Its "epoch", if there, is the x axis.
+
+    Raises:
+        ValueError: for a history without any of the three.
+    """
+    from matplotlib.figure import Figure
+
+    history = getattr(history, "history", history)
+    names = [name for name in ("loss", "log_likelihood", "kl") if name in history and len(history[name])]
+    if not names:
+        raise ValueError(f"plotting.curves needs loss, log_likelihood or kl. Received: {list(history)}.")
+    figure = Figure(figsize=(2.6 * len(names) + 0.2, 2.4), dpi=DPI, layout="constrained")
+    for panel, name in enumerate(names):
+        axes = tidy(figure.add_subplot(1, len(names), panel + 1))
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("epoch", fontsize=8)
+        draw_curves(axes, history, name)
+    figure.axes[0].set_ylabel("nats per example", fontsize=8)
+    if len(figure.axes[0].lines) > 1:
+        figure.axes[0].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _are_images(model, caller: str) -> bool:
+    rank = len(model.event_shape)
+    if rank not in (1, 3):
+        raise ValueError(
+            f"{caller} needs observations of shape (size,) or (height, width, channels). "
+            f"Received: event_shape={model.event_shape}."
+        )
+    return rank == 3
+
+
+def _examples(model, x, caller: str, at_least: int = 1) -> np.ndarray:
+    x = np.asarray(x)
+    if x.shape[1:] != model.event_shape or x.ndim == 0 or len(x) < at_least:
+        expected = ", ".join(["batch", *map(str, model.event_shape)])
+        raise ValueError(f"{caller} needs x of shape ({expected}), batch >= {at_least}. Received: shape {x.shape}.")
+    return x.astype(np.float32)
+
+
+def _count(count, default: int, caller: str) -> int:
+    if count is None:
+        return default
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
+        raise ValueError(f"{caller} needs count to be a positive integer. Received: count={count!r}.")
+    return int(count)
+
+
+def _column_names(columns, size: int, caller: str) -> list[str]:
+    """Names of the columns that are drawn."""
+    names = [f"x[{i}]" for i in range(size)] if columns is None else [str(name) for name in columns]
+    if len(names) != size:
+        raise ValueError(f"{caller} needs one name for each of the {size} columns. Received: {len(names)} names.")
+    return names[:MAX_PANELS]
+
+
+def _of_all(names: list[str], x: np.ndarray) -> str:
+    return "" if len(names) == x.shape[-1] else f" (columns 0 to {len(names) - 1} of {x.shape[-1]})"

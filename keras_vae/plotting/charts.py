@@ -1,0 +1,162 @@
+"""Axes with numbers: curves, histograms and scatters."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_vae.plotting.images import DPI
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, RED, GREY = "#1f5fa8", "#c8391f", "#555555"
+
+
+def tidy(axes: "Axes") -> "Axes":
+    """The axes without a frame above and to the right, with small figures."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7, length=3)
+    return axes
+
+
+def _panels(names: list[str], title: str, height: float) -> "Figure":
+    """A figure of one small panel per name, four in a row."""
+    from matplotlib.figure import Figure
+
+    columns = min(len(names), 4)
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(max(1.65 * columns, 5.0), height * rows + 0.5), dpi=DPI, layout="constrained")
+    for i, name in enumerate(names):
+        axes = tidy(figure.add_subplot(rows, columns, i + 1))
+        axes.set_title(name if len(name) <= 20 else f"{name[:19]}…", fontsize=8)
+        axes.locator_params(nbins=4)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def against(x: np.ndarray, means: np.ndarray, names: list[str], title: str) -> "Figure":
+    """Scatter of reconstructions against originals, both (count, size), one panel per name."""
+    figure = _panels(names, title, height=1.75)
+    size, alpha = (6, 0.5) if len(x) > 100 else (14, 0.8)
+    for i, axes in enumerate(figure.axes):
+        both = np.concatenate([x[:, i], means[:, i]])
+        low, high = _padded(both.min(), both.max())
+        axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
+        axes.scatter(x[:, i], means[:, i], s=size, alpha=alpha, color=BLUE, linewidths=0)
+        axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    figure.supxlabel("original", fontsize=8)
+    figure.supylabel("reconstruction", fontsize=8)
+    return figure
+
+
+def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title: str, discrete: bool) -> "Figure":
+    """Densities of draws (count, size) and of data (batch, size) or None, one panel per name."""
+    figure = _panels(names, title, height=1.3)
+    for i, axes in enumerate(figure.axes):
+        data = draws[:0, i] if x is None else x[:, i]
+        bins = _bins(np.concatenate([draws[:, i], data]), discrete)
+        axes.hist(draws[:, i], bins, density=True, color=BLUE, alpha=0.55, label="generated")
+        if x is not None:
+            axes.hist(data, bins, density=True, color="black", histtype="step", linewidth=1.0, label="data")
+        axes.set(yticks=[], xlim=(bins[0], bins[-1]))
+        axes.spines["left"].set_visible(False)
+    if x is not None:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def _bins(values: np.ndarray, discrete: bool) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    if discrete and high - low <= 50:
+        return np.arange(math.floor(low), math.ceil(high) + 2) - 0.5  # one bin per integer
+    return np.linspace(low, high, 31) if high > low else np.linspace(low - 0.5, low + 0.5, 31)
+
+
+def principal_components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (count, 2) of values (count, size) on their two first principal components, and variance shares (2,)."""
+    centred = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    directions = directions[:2]  # [2, size]
+    largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, None], axis=1)
+    shares = singular**2 / max((singular**2).sum(), np.finfo(np.float64).tiny)
+    return centred @ (directions * np.sign(largest)).T, shares[:2]  # the sign is free: the largest entry is positive
+
+
+def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) -> "Figure":
+    """Scatter of points (count, 2), coloured by labels (count,) or None."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 4.6), dpi=DPI, layout="constrained")
+    axes = tidy(figure.add_subplot())
+    style = {"s": 5 if len(points) > 2000 else 12, "alpha": 0.8, "linewidths": 0}
+    classes = [None] if labels is None else np.unique(labels)
+    if labels is None:
+        axes.scatter(*points.T, color=BLUE, **style)
+    elif len(classes) <= 20:
+        for color, label in zip(_colors(len(classes)), classes, strict=False):
+            axes.scatter(*points[labels == label].T, color=color, label=f"{label}", **style)
+        legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handletextpad=0.1)
+        for handle in legend.legend_handles:
+            handle.set(sizes=[36], alpha=1.0)
+    else:
+        colorbar = figure.colorbar(axes.scatter(*points.T, c=labels, cmap="viridis", **style), shrink=0.7)
+        colorbar.solids.set(alpha=1)
+        colorbar.ax.tick_params(labelsize=7)
+    axes.set_aspect("equal", "datalim")
+    axes.set_xlabel(names[0], fontsize=8)
+    axes.set_ylabel(names[1], fontsize=8)
+    axes.set_title(title, fontsize=9)
+    return figure
+
+
+def _colors(count: int) -> list:
+    from matplotlib import colormaps
+
+    return list(colormaps["tab10" if count <= 10 else "tab20"].colors)
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def draw_curves(axes: "Axes", history, name: str) -> None:
+    """The lines of one log and of its val_ twin, and limits that fit both."""
+    total = len(history[name])
+    epochs = np.asarray(history["epoch"] if "epoch" in history else np.arange(1, total + 1), np.float64)
+    epochs = epochs + (epochs[0] == 0)  # Keras's own CSV files count from 0
+    limits = []
+    for key, label, color in ((name, "train", BLUE), (f"val_{name}", "validation", RED)):
+        values = _numbers(history[key]) if key in history else np.zeros([0])
+        if not np.isfinite(values).any():
+            continue
+        every = max(1, total // len(values))  # fewer values than epochs where fit had a validation_freq
+        at = epochs if len(values) == total else epochs[every - 1 :: every][: len(values)]
+        marker = "o" if len(values) <= 20 else None
+        axes.plot(at, values[: len(at)], color=color, linewidth=1.3, marker=marker, markersize=3, label=label)
+        limits.append(_robust_limits(values))
+    if limits:
+        axes.set_ylim(_padded(min(low for low, _ in limits), max(high for _, high in limits)))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if len(epochs) > 1:
+        axes.set_xlim(epochs[0], epochs[-1] + 0.03 * (epochs[-1] - epochs[0]))
+
+
+def _numbers(values) -> np.ndarray:
+    """Floats of a column of a CSV file, NaN where it is empty."""
+    return np.array([np.nan if isinstance(value, str) and not value.strip() else float(value) for value in values])
+
+
+def _robust_limits(values: np.ndarray) -> tuple[float, float]:
+    """Limits of all finite values, or without the first tenth if that more than halves their range."""
+    kept = values[math.ceil(len(values) / 10) if len(values) >= 5 else 0 :]
+    everything, kept = (part[np.isfinite(part)] for part in (values, kept))
+    if len(kept) and np.ptp(everything) > 2 * np.ptp(kept) > 0:
+        return kept.min(), kept.max()
+    return everything.min(), everything.max()
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
