@@ -1,8 +1,9 @@
 """Two layers of latent variables against one, on MNIST with dynamic binarization, at equal epochs.
 
-The network of Burda et al. 2016, arXiv:1509.00519, with 50 latents and rectified linear units, and the same with 50 more
-above them: p(z1 | z2) is a normal of scale 1, as the prior of the one layer is, whose mean depends on z2. Beta rises from 0
-to 1 in the first third of the epochs (Sonderby et al. 2016, arXiv:1602.02282), or the upper layer would go unused.
+The network of Burda et al. 2016, arXiv:1509.00519, with 50 latents and rectified linear units, and the same with 50
+more above them: p(z1 | z2) is a normal whose mean depends on z2 and whose scale is 1, that of the one layer's prior.
+Beta rises from 0 to 1 in the first third of the epochs (Sonderby et al. 2016, arXiv:1602.02282), or the upper layer
+would go unused.
 
     python examples/two_layers.py
 """
