@@ -223,3 +223,10 @@ def test_missing_and_misshapen_conditions():
             call(x, np.zeros(12), verbose=0)
     with pytest.raises(ValueError, match="ConditionalVAE needs the condition of each example as y"):
         model.fit(x, sample_weight=np.ones(12), verbose=0)
+
+
+def test_a_vamp_prior_needs_a_posterior_of_the_data_alone():
+    part = conditional()
+    model = kv.ConditionalVAE(part.posterior, part.likelihood, kv.VampPrior(2), condition_shape=3)
+    with pytest.raises(ValueError, match=r"VampPrior.* needs a posterior whose context is one tensor, the data"):
+        model.build((None, 5))

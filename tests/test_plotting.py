@@ -333,7 +333,11 @@ def test_calm_curves_are_drawn_whole():
 
 @pytest.mark.parametrize("loss", [[3.0], [2.0, 2.0, 2.0, 2.0, 2.0, 2.0], [np.nan, np.nan], [1.0, np.inf, 2.0]])
 def test_curves_of_odd_histories_are_drawn(loss, tmp_path):
-    plotting.curves({"loss": loss}).savefig(tmp_path / "curves.png")
+    figure = plotting.curves({"loss": loss})
+    figure.savefig(tmp_path / "curves.png")
+    drawn = [line.get_ydata().tolist() for line in figure.axes[0].lines]
+    assert drawn == ([loss] if np.isfinite(loss).any() else []), "what is never a number has no line"
+    assert np.isfinite(figure.axes[0].get_ylim()).all()
 
 
 # --- errors and manners ----------------------------------------------------------------------------------------------
