@@ -274,6 +274,19 @@ def test_beta_draws_and_their_gradient_are_exact(a, twice_b):
     np.testing.assert_allclose(tape.gradient(mean, a), exact, rtol=0.03)
 
 
+def test_moments_of_sphere_draws_have_the_gradients_of_the_exact_ones():
+    layer, params = kv.PowerSpherical(3), tf.constant([0.5, -1.0, 0.7, 0.3])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(params)
+        distribution = layer.distribution(params)
+        draws = distribution.sample(DRAWS, seed=fold(1))
+        first, second = tf.reduce_mean(draws, axis=0), tf.reduce_mean(draws**2, axis=0)
+        mean = distribution.mean()
+        square = distribution.variance() + mean**2
+    for drawn, exact in ((first, mean), (second, square)):
+        np.testing.assert_allclose(tape.jacobian(drawn, params), tape.jacobian(exact, params), atol=4e-3)
+
+
 def test_sphere_draws_do_not_depend_on_how_they_are_compiled():
     layer = kv.PowerSpherical(4)
     params = tf.constant(params_of(layer))
