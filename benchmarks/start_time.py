@@ -31,7 +31,7 @@ def until_end(arguments: list[str]) -> float:
 def until_training() -> dict[str, float]:
     """Seconds from the start of `keras-vae train`, on digits, to the end of its first steps and of its first epoch.
 
-    The progress bar moves at the end of the first call of the runtime, which holds all full batches of the epoch.
+    The progress bar moves at the end of the first call of the runtime, which holds the first half of the epoch.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "digits"

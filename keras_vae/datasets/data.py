@@ -201,6 +201,7 @@ def _training(rows: Rows, observation: Observation, seed: int, **batching) -> tf
 def _evaluation(
     rows: Rows, observation: Observation, seed: tf.Tensor, batch_size: int, drop_remainder: bool
 ) -> tf.data.Dataset:
+    @tf.autograph.experimental.do_not_convert
     def observe_block(number, stored):
         return observation(stored, fold(seed, number))
 

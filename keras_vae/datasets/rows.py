@@ -31,7 +31,8 @@ class IndexedRows:
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in their order."""
-        return tf.data.Dataset.range(len(self)).batch(batch_size).map(self.at, num_parallel_calls=CALLS)
+        at = tf.autograph.experimental.do_not_convert(self.at)
+        return tf.data.Dataset.range(len(self)).batch(batch_size).map(at, num_parallel_calls=CALLS)
 
 
 class ArrayRows(IndexedRows):

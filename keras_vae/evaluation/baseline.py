@@ -60,7 +60,7 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
     columns.build(None)
     optimizer.build(columns.trainable_weights)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(columns().log_prob(rows))

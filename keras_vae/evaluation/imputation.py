@@ -108,7 +108,7 @@ class _Estimate:
 
     def __init__(self, model: LatentVariableModel):
         self.model = model
-        self.chunk = tf.function(self._chunk, reduce_retracing=True)
+        self.chunk = tf.function(self._chunk, reduce_retracing=True, autograph=False)
 
     def __call__(self, samples: int, seed: tf.Tensor, *batch) -> np.ndarray:
         batch = tf.nest.map_structure(tf.constant, batch)

@@ -1,6 +1,5 @@
 """Importance-sampled log p(x) over a data set."""
 
-import functools
 import math
 import os
 import time
@@ -123,7 +122,7 @@ def _scorer(model: LatentVariableModel, samples: int, memory: int):
     largest = 0
     bytes_of_draw = draw_bytes(model)
 
-    @functools.partial(tf.function, jit_compile=prefers_xla(model), reduce_retracing=True)
+    @tf.function(jit_compile=prefers_xla(model), reduce_retracing=True, autograph=False)
     def compiled(x, seed):
         return model.importance_weights(x, samples, seed, rows=min(ROWS, memory // bytes_of_draw))
 
@@ -153,7 +152,7 @@ def draw_bytes(model: LatentVariableModel) -> int:
             return model.tracer(x)().log_weight
 
     specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
-    graph = tf.function(log_weight).get_concrete_function(specs).graph
+    graph = tf.function(log_weight, autograph=False).get_concrete_function(specs).graph
     tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
     sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
     weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)

@@ -38,7 +38,10 @@ def prefers_xla(model: keras.Model) -> bool:
 
 
 def steps_for(batches, bytes_of_batch: int, callbacks, limits=()) -> int:
-    """A number of steps for each call: at most STEPS, of equal size, and 1 where a callback looks at single batches.
+    """A number of steps for each call: at most STEPS, and 1 where a callback looks at single batches.
+
+    An epoch has two calls or more, of equal length: its first full batches need not wait for the program that a smaller
+    last one takes, and the progress bar moves before its end.
 
     Args:
         batches: what Keras will train on: a `tf.data.Dataset`, or data of any other kind, which get 1.
@@ -55,7 +58,10 @@ def steps_for(batches, bytes_of_batch: int, callbacks, limits=()) -> int:
     if limits:
         return max(steps for steps in range(1, most + 1) if math.gcd(*limits) % steps == 0)
     count = int(batches.cardinality())
-    return most if count < 1 else math.ceil(count / math.ceil(count / most))
+    if count < 1:
+        return most
+    calls = max(math.ceil(count / most), min(2, count // 2))
+    return math.ceil(count / calls)
 
 
 def sizes_of_calls(count: int, steps: int) -> list[int]:
@@ -98,7 +104,6 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
         A function from an iterator of batches to logs, which raises `StopIteration` when the iterator is at its end.
     """
 
-    @tf.autograph.experimental.do_not_convert
     def run(batches, count):
         def one_step(number):
             step(tf.nest.map_structure(lambda batch: batch[number], batches))
@@ -106,15 +111,14 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
 
         tf.while_loop(lambda number: number < count, one_step, [tf.constant(0)])
 
-    compiled = tf.function(run, jit_compile=True, reduce_retracing=True)
-    plain = tf.function(run, reduce_retracing=True)
+    compiled = tf.function(run, jit_compile=True, reduce_retracing=True, autograph=False)
+    plain = tf.function(run, reduce_retracing=True, autograph=False)
 
-    @tf.function(reduce_retracing=True)
-    @tf.autograph.experimental.do_not_convert
+    @tf.function(reduce_retracing=True, autograph=False)
     def pull(iterator, following, most):
         return _stack(iterator, following, steps, most)
 
-    results = tf.function(model.get_metrics_result)
+    results = tf.function(model.get_metrics_result, autograph=False)
 
     def function(iterator):
         if not isinstance(iterator, tf.data.Iterator):

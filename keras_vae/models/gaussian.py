@@ -81,7 +81,7 @@ def _log_normalizer(scale, variance) -> tf.Tensor:
     return log_det + variance.shape[0] * math.log(2 * math.pi)
 
 
-@tf.function
+@tf.function(autograph=False)
 def mean_log_prob(covariance, loadings, variance) -> tf.Tensor:
     """Mean log p(x), nats, of data with this covariance about the model's mean."""
     scale, gain = condition(loadings, variance)
@@ -89,7 +89,7 @@ def mean_log_prob(covariance, loadings, variance) -> tf.Tensor:
     return -0.5 * (tf.reduce_sum(left / variance) + _log_normalizer(scale, variance))
 
 
-@tf.function
+@tf.function(autograph=False)
 def em_update(covariance, loadings, variance) -> tuple[tf.Tensor, tf.Tensor]:
     """One iteration of expectation maximization: new loadings, and the variance that they leave to the noise."""
     scale, gain = condition(loadings, variance)
