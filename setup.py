@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "keras_vae/__init__.py").read_text(encoding="utf-8"))[1]
 TEST = [
     "pytest>=8",
-    "pytest-xdist>=3.5",  # two processes: most of the time of a test is TensorFlow tracing, on one core
+    "pytest-xdist>=3.8",  # two processes: most of the time of a test is TensorFlow tracing, on one core
     "scipy>=1.13",
     "tensorboard>=2.18",  # for the test of Keras's callback
 ]

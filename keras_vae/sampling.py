@@ -95,12 +95,18 @@ def fold(seed, *numbers) -> tf.Tensor:
     if seed.shape.rank == 0:
         seed = tf.stack([seed, tf.zeros_like(seed)])
     for number in numbers:
-        word = tf.bitcast(tf.cast(number, tf.int32), tf.uint32)
-        first, second = _words(seed)
-        first = _scramble(first + word * _word(0x9E3779B9))
-        second = _scramble(tf.bitwise.bitwise_xor(second, word) + first)
-        seed = tf.bitcast(tf.stack([first, second]), tf.int32)
+        seed = _fold_one(seed, tf.cast(number, tf.int32))
     return seed
+
+
+# Functions of TensorFlow, traced once: each use is then one operation to trace, or one call where nothing is traced.
+@tf.function(input_signature=[tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.int32)], autograph=False)
+def _fold_one(seed: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+    word = tf.bitcast(number, tf.uint32)
+    first, second = _words(seed)
+    first = _scramble(first + word * _word(0x9E3779B9))
+    second = _scramble(tf.bitwise.bitwise_xor(second, word) + first)
+    return tf.bitcast(tf.stack([first, second]), tf.int32)
 
 
 def _scramble(word: tf.Tensor) -> tf.Tensor:
@@ -126,10 +132,14 @@ def uniform(shape, seed) -> tf.Tensor:
 
     Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    count = tf.reduce_prod(shape)
-    bits, _ = threefry(_words(seed), (tf.cast(tf.range(count), tf.uint32), _word(0)))
+    return tf.reshape(_uniform_at(tf.range(tf.reduce_prod(shape)), seed), shape)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32)], autograph=False)
+def _uniform_at(places: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    bits, _ = threefry(_words(seed), (tf.cast(places, tf.uint32), _word(0)))
     whole = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32), tf.float32)  # 23 bits
-    return tf.reshape((whole + 0.5) * 2.0**-23, shape)  # exact
+    return (whole + 0.5) * 2.0**-23  # exact
 
 
 def standard_normal(shape, seed) -> tf.Tensor:

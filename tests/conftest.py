@@ -12,6 +12,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LONGEST = ("test_contract.py", "test_cli.py", "test_conformance.py", "test_replicas.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: begun last, one of them would run alone beside an idle process."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _fresh_state():

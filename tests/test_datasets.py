@@ -170,7 +170,7 @@ def own_memory():
 small = kv.datasets.load("digits")
 sum(len(batch) for batch in small.train)
 before = own_memory()
-data = kv.datasets.load(sys.argv[1], batch_size=8, likelihood=kv.LearnedScaleNormal)
+data = kv.datasets.load(sys.argv[1], batch_size=64, likelihood=kv.LearnedScaleNormal)
 print(max(own_memory() for split in (data.train, data.test) for _ in split) - before)
 """
     assert float(run_python(code, tmp_path / "large.npy")) < 200
@@ -303,7 +303,7 @@ mnist = pytest.mark.skipif(
 
 @mnist
 def test_tfds_mnist():
-    data = load("mnist")
+    data = load("mnist", batch_size=1000)
     assert data.shape == (28, 28, 1)
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
     assert data.likelihood is kv.Bernoulli

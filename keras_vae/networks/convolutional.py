@@ -55,19 +55,19 @@ def convolutional_decoder(
     height, width, _ = _image_shape(output_shape, "convolutional_decoder")
     stride = 2 ** len(filters)
     rows, columns = math.ceil(height / stride), math.ceil(width / stride)  # the coarsest grid
-    return keras.Sequential(
-        [
-            keras.Input(latent_shape),
-            keras.layers.Dense(rows * columns * filters[0], activation=activation),
-            keras.layers.Reshape((rows, columns, filters[0])),
-            *[
-                keras.layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", activation=activation)
-                for count in filters
-            ],
-            keras.layers.Cropping2D(((0, rows * stride - height), (0, columns * stride - width))),
+    layers = [
+        keras.Input(latent_shape),
+        keras.layers.Dense(rows * columns * filters[0], activation=activation),
+        keras.layers.Reshape((rows, columns, filters[0])),
+        *[
+            keras.layers.Conv2DTranspose(count, kernel_size, strides=2, padding="same", activation=activation)
+            for count in filters
         ],
-        name="decoder",
-    )
+    ]
+    beyond = rows * stride - height, columns * stride - width
+    if any(beyond):  # a layer that crops nothing would copy all features, and their gradients
+        layers.append(keras.layers.Cropping2D(((0, beyond[0]), (0, beyond[1]))))
+    return keras.Sequential(layers, name="decoder")
 
 
 def _image_shape(shape: Sequence[int], owner: str) -> tuple[int, ...]:
