@@ -132,14 +132,15 @@ def uniform(shape, seed) -> tf.Tensor:
 
     Reference: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    return tf.reshape(_uniform_at(tf.range(tf.reduce_prod(shape)), seed), shape)
+    bits = tf.reshape(_bits_at(tf.range(tf.reduce_prod(shape)), seed), shape)
+    return (tf.cast(bits, tf.float32) + 0.5) * 2.0**-23  # exact
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([2], tf.int32)], autograph=False)
-def _uniform_at(places: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _bits_at(places: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """23 random bits for each place, int32."""
     bits, _ = threefry(_words(seed), (tf.cast(places, tf.uint32), _word(0)))
-    whole = tf.cast(tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32), tf.float32)  # 23 bits
-    return (whole + 0.5) * 2.0**-23  # exact
+    return tf.bitcast(tf.bitwise.right_shift(bits, 9), tf.int32)
 
 
 def standard_normal(shape, seed) -> tf.Tensor:
