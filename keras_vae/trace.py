@@ -51,15 +51,20 @@ class Latent:
         return self.log_prior - stopped(self.posterior).log_prob(self.value)
 
     @cached_property
-    def kl(self) -> tf.Tensor:
-        """KL(q(z | x) || p(z)), nats, shape (samples, batch): exact where TFP has a closed form, else -log_ratio."""
+    def exact_kl(self) -> tf.Tensor | None:
+        """KL(q(z | x) || p(z)), nats, shape (samples, batch), where it has a closed form, else None."""
         if not self.closed_form:
-            return -self.log_ratio
+            return None
         try:
             exact = self.posterior.kl_divergence(self.prior)
         except NotImplementedError:  # TFP's answer for a pair of families without a registered closed form
-            return -self.log_ratio
+            return None
         return tf.broadcast_to(exact, tf.shape(self.value)[:2])
+
+    @cached_property
+    def kl(self) -> tf.Tensor:
+        """KL(q(z | x) || p(z)), nats, shape (samples, batch): exact where there is a closed form, else -log_ratio."""
+        return -self.log_ratio if self.exact_kl is None else self.exact_kl
 
 
 @dataclass(frozen=True)

@@ -186,3 +186,28 @@ def test_log_likelihood_needs_samples(vae):
     vae.build((None, *SHAPE))
     with pytest.raises(ValueError, match="samples=0"):
         kv.evaluation.log_likelihood(vae, X, samples=0)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"),
+    [
+        (kv.Normal, kv.Bernoulli),
+        (kv.Normal, kv.SphericalUniform),
+        (kv.PowerSpherical, kv.StandardNormal),
+        (kv.RelaxedBernoulli, kv.Bernoulli),
+        (kv.Bernoulli, kv.StandardNormal),
+        (kv.Normal, kv.LogNormal),
+    ],
+)
+def test_a_posterior_and_a_prior_of_different_kinds_are_refused(posterior, prior):
+    layers = posterior(3), kv.Bernoulli(3), prior(3)
+    with pytest.raises(
+        ValueError, match=f"VAE needs .* of one kind. Received: {posterior.__name__}, .*{prior.__name__}"
+    ):
+        kv.VAE(*layers)
+    with pytest.raises(ValueError, match=r"HierarchicalVAE needs .* of one kind"):
+        kv.HierarchicalVAE(layers[:1], layers[1], layers[2:])
+
+
+def test_positive_numbers_are_real():
+    kv.VAE(kv.LogNormal(3), kv.Bernoulli(3), kv.StandardNormal(3))

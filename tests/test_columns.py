@@ -506,6 +506,11 @@ def test_multiple_imputation_draws_jointly(linear_vae):
     assert abs(np.corrcoef(filled[:, 2, 0], filled[:, 2, 1])[0, 1] - correlation) < 5 / np.sqrt(draws)
 
 
+def test_draws_of_one_code_are_not_the_same_draw(linear_vae):
+    filled = kv.evaluation.impute(linear_vae, HOLES, samples=1, draws=50)
+    assert all(len(set(values)) == 50 for values in filled[:, np.isnan(HOLES)].T)
+
+
 def test_categories_are_imputed_by_their_probability_not_by_the_mean_of_their_codes():
     """Two states of z: code 0 at z < 0, code 2 at z > 0. Their mean, 1, is never a value."""
     likelihood = Columns({"code": Categorical(1, levels=3), "sign": FixedScaleNormal(1, scale=0.5)})

@@ -240,6 +240,24 @@ def test_every_epoch_and_every_step_has_its_own_noise_and_order():
     assert len(set(losses)) == 4, "the weights stand still, the noise does not"
 
 
+def test_small_weights_of_examples_leave_each_batch_its_own_noise():
+    model = compiled()
+    weights = np.full(20, 0.01, "float32")
+    seeds = []
+    model._step_seed, step_seed = lambda *numbers: seeds.append(step_seed(*numbers)) or seeds[-1], model._step_seed
+    model.run_eagerly = True
+    model.evaluate(X[:20], sample_weight=weights, batch_size=5, verbose=0)
+    assert len({tuple(seed.numpy()) for seed in seeds[-4:]}) == 4
+
+
+def test_weights_that_are_not_finite_are_refused():
+    weights = np.ones(len(X), "float32")
+    weights[3] = np.nan
+    for method in ("fit", "evaluate"):
+        with pytest.raises(ValueError, match=f"VAE.{method} needs finite sample weights"):
+            getattr(compiled(), method)(X, sample_weight=weights, verbose=0)
+
+
 def test_gradient_accumulation_draws_new_noise_for_each_batch():
     """The mean gradient of two equal batches would be that of one, did they share their noise."""
 

@@ -13,7 +13,7 @@ import tensorflow_probability as tfp
 import keras_vae as kv
 from keras_vae.distributions.sphere import log_beta_draws
 from keras_vae.sampling import fold
-from keras_vae.trace import stopped
+from keras_vae.trace import Latent, stopped
 
 tfd = tfp.distributions
 RNG = np.random.default_rng(0)
@@ -326,6 +326,66 @@ def test_relaxed_draws_are_ones_with_the_probability_of_the_bernoulli():
     p = scipy.special.expit(params[..., 0].astype(np.float64))
     assert np.all(np.abs((draws.numpy() > 0.5).mean(axis=0) - p) <= 5 * np.sqrt(p * (1 - p) / DRAWS) + 1e-9)
     assert np.isfinite(relaxed.log_prob(draws)).all()
+
+
+@pytest.mark.parametrize("logit", [-10.0, -6.0, 2.0, 10.0])
+@pytest.mark.parametrize("temperature", [0.2, 0.5])
+def test_relaxed_draws_that_float32_rounds_have_their_exact_densities(temperature, logit):
+    """KL to a prior of logit 0, and its gradient, against an integral over the log-odds."""
+
+    def log_density(odds, logit):
+        a = logit - temperature * odds
+        return np.log(temperature) + a - 2 * np.logaddexp(0, a)
+
+    def exact(logit):
+        odds = np.linspace((logit - 60) / temperature, (logit + 60) / temperature, 400_001)
+        log_q = log_density(odds, logit)
+        return np.trapezoid(np.exp(log_q) * (log_q - log_density(odds, 0.0)), odds)
+
+    layer = kv.RelaxedBernoulli(1, temperature=temperature)
+    layer.build(None)
+    variable = tf.Variable(logit)
+    with tf.GradientTape() as tape:
+        posterior = layer.distribution(tf.reshape(variable, [1, 1, 1]))
+        draws = posterior.sample(DRAWS, seed=fold(1))
+        kl = Latent(draws, posterior, layer()).kl[:, 0]
+        mean = tf.reduce_mean(kl)
+    if logit == 10.0:
+        assert (draws.numpy() == 1).mean() > 0.2, "rounded"
+    assert abs(float(mean) - exact(logit)) < 4 * np.std(kl) / np.sqrt(DRAWS) + 1e-4
+    slope = (exact(logit + 1e-3) - exact(logit - 1e-3)) / 2e-3
+    assert float(tape.gradient(mean, variable)) == pytest.approx(slope, abs=0.01)
+
+
+def test_relaxed_one_hot_draws_keep_the_logarithms_of_their_values():
+    """The mean log-ratio of two such variables, in float64 from the same noise distribution."""
+    logits, temperature = np.array([10.0, 0.0, 0.0, -5.0]), 0.5
+    gumbel = np.random.default_rng(0).gumbel(size=(DRAWS, 4))
+    log_value = scipy.special.log_softmax((logits + gumbel) / temperature, axis=-1)
+
+    def log_density(logits):  # but for what cancels
+        a = logits - temperature * log_value
+        return a.sum(axis=-1) - 4 * scipy.special.logsumexp(a, axis=-1)
+
+    expected = log_density(logits) - log_density(np.zeros(4))
+    layer = kv.RelaxedOneHotCategorical(4, temperature=temperature)
+    layer.build(None)
+    posterior = layer.distribution(tf.constant(logits.reshape(1, 1, 4, 1), tf.float32))
+    kl = Latent(posterior.sample(DRAWS, seed=fold(1)), posterior, layer()).kl.numpy()
+    error = np.hypot(np.std(expected), np.std(kl)) / np.sqrt(DRAWS)
+    assert abs(kl.mean() - expected.mean()) < 4 * error
+
+
+def test_variance_along_the_one_direction_of_a_low_rank_normal():
+    """Where u is all there is, the variance is what the sum of all squares rounds away: 1 / (1 / d + u u')."""
+    layer = kv.LowRankNormal(1)
+    for u in (1e2, 1e4):
+        normal = layer.distribution(tf.constant([[[0.0, 0.0, u]]]))
+        scale, variance, covariance = (
+            value.numpy().item() for value in (normal.scale, normal.variance(), normal.covariance())
+        )
+        assert variance == pytest.approx(1 / (1 / scale**2 + u**2), rel=1e-4)
+        assert covariance == variance
 
 
 def test_mixture_density_and_the_posterior_in_a_vamp_prior():

@@ -196,6 +196,8 @@ def test_baseline_equals_scipy():
     got = kv.evaluation.independent_values([train[:30], train[30:]], [test], kv.Bernoulli)
     np.testing.assert_allclose(got, scipy.stats.bernoulli(p).logpmf(test).sum(axis=1), rtol=1e-6)
     train, test = rng.normal(size=(50, 3)), rng.normal(size=(20, 3))
+    with pytest.raises(TypeError, match=r"independent_values needs a likelihood of binary .* Received: Poisson"):
+        kv.evaluation.independent_values([train], [test], kv.Poisson)
     got = kv.evaluation.independent_values([train], [test[:5], test[5:]], kv.Normal)
     expected = scipy.stats.norm(train.mean(axis=0), train.std(axis=0)).logpdf(test).sum(axis=1)
     np.testing.assert_allclose(got, expected, rtol=1e-6)

@@ -107,7 +107,9 @@ def test_choices_are_left_open_in_a_saved_model(tmp_path):
     assert fixed.get_compile_config()["steps_per_execution"] == 2
 
 
-def test_a_score_goes_on_from_its_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("finished", [2, 5])
+def test_a_score_goes_on_from_its_file(finished, tmp_path, monkeypatch):
+    """From the middle, and from where only the last batch, of 3 examples, is left."""
     model, path = dense_model(), tmp_path / "scores.npz"
     model.build((None, 6))
     options = {"samples": 7, "batch_size": 4, "verbose": 0}
@@ -115,7 +117,7 @@ def test_a_score_goes_on_from_its_file(tmp_path, monkeypatch):
     written = []
 
     def interrupted(self, values, effective):
-        if len(self.parts) == 2 and not written:
+        if len(self.parts) == finished and not written:
             written.append(True)
             raise KeyboardInterrupt
         self.parts.append((values, effective))
@@ -123,7 +125,7 @@ def test_a_score_goes_on_from_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Progress, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         kv.evaluation.log_likelihood(model, X, resume=path, **options)
-    assert np.load(path)["sizes"].tolist() == [4, 4]
+    assert np.load(path)["sizes"].tolist() == [4] * finished
     score = kv.evaluation.log_likelihood(model, X, resume=path, **options)
     np.testing.assert_array_equal(score.values, expected.values)
     np.testing.assert_array_equal(score.effective_samples, expected.effective_samples)
@@ -131,6 +133,9 @@ def test_a_score_goes_on_from_its_file(tmp_path, monkeypatch):
         kv.evaluation.log_likelihood(model, X, resume=path, samples=8, batch_size=4, verbose=0)
     with pytest.raises(ValueError, match="another batch 0"):
         kv.evaluation.log_likelihood(model, 1 - X, resume=path, **options)
+    model.posterior.min_scale = 0.5  # the same weights, another model
+    with pytest.raises(ValueError, match=r"resume to name a new file.*config="):
+        kv.evaluation.log_likelihood(model, X, resume=path, **options)
 
 
 def test_memory_bounds_the_draws_of_a_chunk():

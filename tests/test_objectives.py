@@ -365,6 +365,32 @@ def test_bad_arguments(make, message):
         make()
 
 
+def test_objectives_refuse_what_they_would_compute_wrongly():
+    x = np.zeros([4, 2], "float32")
+
+    def refuses(model, objective, message, y=None):
+        model.compile("adam", objective)
+        with pytest.raises(TypeError, match=message):
+            model.fit(x, y, verbose=0)
+
+    both = [keras.layers.Concatenate() for _ in range(2)]
+    conditional = kv.ConditionalVAE(kv.Normal(3, both[0]), kv.FixedScaleNormal(2, both[1]), kv.Normal(3), 2)
+    for objective in (kv.InfoVAE(), kv.BetaTC(2.0, examples=4)):
+        refuses(conditional, objective, f"{type(objective).__name__} needs a model with one prior", y=x)
+    flow = kv.VAE(kv.PlanarFlow(3, kv.dense_encoder(2)), kv.FixedScaleNormal(2), kv.StandardNormal(3))
+    refuses(flow, kv.Capacity(), "Capacity needs a KL in closed form")
+    refuses(kv.Autoencoder(kv.dense_encoder(2), kv.FixedScaleNormal(2)), kv.VIMCO(), "VIMCO needs a model with latent")
+    relaxed = kv.VAE(kv.RelaxedOneHotCategorical(3), kv.FixedScaleNormal(2), kv.RelaxedOneHotCategorical(3))
+    refuses(relaxed, kv.BetaTC(2.0, examples=4), "BetaTC needs a posterior of independent values")
+
+
+def test_discrepancy_of_batches_of_unknown_size():
+    model = linear_model()
+    model.compile("adam", kv.InfoVAE(), jit_compile=False)
+    history = model.fit(np.zeros([7, 2], "float32"), batch_size=4, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
 def test_what_does_not_fit_the_model():
     model, x = linear_model(), np.zeros([4, 2], "float32")
     model.compile("adam", kv.ELBO(beta={"u": 2.0}))

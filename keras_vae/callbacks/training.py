@@ -38,9 +38,9 @@ class StopAtNonFinite(keras.callbacks.Callback):
         if len(bad) == 1:
             cause = f"{bad[0]} is {figures[bad[0]]:g}"
         elif bad:
-            cause = "log_likelihood and kl are both not finite: the weights themselves overflowed"
+            cause = "log_likelihood and kl are both not finite: the weights of the model, or of the examples, are not"
         else:
-            cause = "a term added by add_loss is not finite"
+            cause = "log_likelihood and kl are finite, but not what the objective, or add_loss, makes of them"
         raise FloatingPointError(
             f"{type(self.model).__name__}.fit stopped in epoch {self.epoch + 1} at step {batch + 1}: {cause}. The last "
             "checkpoint is kept. Lower the learning rate, clip the gradients (clipnorm=1.0), or look for outliers."

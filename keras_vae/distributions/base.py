@@ -35,6 +35,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     params_per_value = 1
     params_initializer = "zeros"  # of the parameters without a context
     discrete = False  # True where log_prob is a probability mass, which has bits per dimension
+    space = "real numbers"  # where draws are: a posterior and its prior must agree in it
 
     def __init__(self, event_shape: int | Sequence[int], network: keras.layers.Layer | None = None, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -163,6 +164,16 @@ class DistributionLayer(Serializable, keras.layers.Layer):
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
         """Raises `ValueError` for finite values outside the support; the real line needs no check."""
+
+
+def check_spaces(owner: str, posterior: DistributionLayer, prior: DistributionLayer) -> None:
+    """Raises `ValueError` where the ratio of the densities of a posterior and its prior would mean nothing."""
+    within = {"real numbers": ("positive numbers", "numbers in (0, 1)")}.get(prior.space, ())
+    if posterior.space not in (prior.space, *within):
+        raise ValueError(
+            f"{owner} needs a posterior and a prior whose draws are of one kind. Received: {type(posterior).__name__}, "
+            f"{posterior.space}, and {type(prior).__name__}, {prior.space}."
+        )
 
 
 class ScaledLayer(DistributionLayer):

@@ -49,6 +49,8 @@ class Columns(DistributionLayer):
     Reference: Nazabal et al. 2020, arXiv:1807.03653; Mattei & Frellsen 2019, arXiv:1812.02633.
     """
 
+    space = "columns"
+
     def __init__(self, columns: Mapping[str, DistributionLayer], network: keras.layers.Layer | None = None, **kwargs):
         if not isinstance(columns, Mapping) or not columns or not all(map(_is_column, columns.items())):
             raise ValueError(

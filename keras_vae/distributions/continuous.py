@@ -60,6 +60,7 @@ class LogNormal(ScaledLayer):
         min_scale: the smallest standard deviation of the logarithm, more than 0.
     """
 
+    space = "positive numbers"
     params_per_value = 2
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
@@ -82,6 +83,8 @@ class ContinuousBernoulli(DistributionLayer):
 
     Reference: Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845.
     """
+
+    space = "numbers in (0, 1)"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return Independent(tfd.ContinuousBernoulli(logits=tf.squeeze(params, axis=-1)), self.event_shape)

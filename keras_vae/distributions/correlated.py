@@ -167,12 +167,16 @@ class _LowRankNormal(CorrelatedNormal):
         return 2 * tf.reduce_sum(tf.math.log(self.scale), axis=-1) - tf.math.log1p(self.length[..., 0])
 
     def _variance(self):
-        return self.scale**2 * (1 - self.colored**2 / (1 + self.length))
+        squares = self.colored**2
+        # The sum of all others, and not the whole less each: where one value is nearly all there is, nothing is left.
+        others = tf.cumsum(squares, axis=-1, exclusive=True) + tf.cumsum(squares, axis=-1, exclusive=True, reverse=True)
+        return self.scale**2 * (1 + others) / (1 + self.length)
 
     def _covariance(self):
         shrunk = self.colored[..., :, None] * self.colored[..., None, :] / (1 + self.length[..., None])
         middle = tf.eye(self.loc.shape[-1]) - shrunk
-        return self.scale[..., :, None] * middle * self.scale[..., None, :]
+        covariance = self.scale[..., :, None] * middle * self.scale[..., None, :]
+        return tf.linalg.set_diag(covariance, self._variance())
 
 
 @tfd.RegisterKL(CorrelatedNormal, Independent)

@@ -11,6 +11,7 @@ tfd = tfp.distributions
 
 class _Counts(DistributionLayer):
     discrete = True
+    space = "whole numbers"
 
     def _check_support(self, values: np.ndarray, name: str) -> None:
         bad = values[(values < 0) | (values != np.round(values))]

@@ -25,6 +25,7 @@ class Bernoulli(DistributionLayer):
         network: from the context to features; None uses the context itself.
     """
 
+    space = "zeros and ones"
     discrete = True
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
@@ -58,6 +59,7 @@ class Categorical(DistributionLayer):
     Reference: van den Oord et al. 2016, arXiv:1601.06759 (256 levels of a pixel).
     """
 
+    space = "whole numbers"
     discrete = True
 
     def __init__(
@@ -95,6 +97,7 @@ class OneHotCategorical(DistributionLayer):
         network: from the context to features; None uses the context itself.
     """
 
+    space = "one-hot vectors"
     discrete = True
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:

@@ -31,6 +31,7 @@ class DiscretizedLogistic(DistributionLayer):
     colour image are independent.
     """
 
+    space = "whole numbers"
     discrete = True
 
     def __init__(

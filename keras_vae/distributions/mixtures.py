@@ -94,6 +94,11 @@ class VampPrior(DistributionLayer):
         self.low, self.high = low, high
         self._posterior = None
 
+    @property
+    def space(self) -> str:
+        """Where draws of the posterior are."""
+        return super().space if self._posterior is None else self._posterior().space
+
     def relate(self, posterior: DistributionLayer) -> None:
         """Takes the posterior that the mixture is made of; the model remains its owner."""
         self._posterior = weakref.ref(posterior)  # Keras would save a second attribute of the model twice

@@ -1,4 +1,9 @@
-"""Binary and categorical variables made continuous, so that draws carry gradients."""
+"""Binary and categorical variables made continuous, so that draws carry gradients.
+
+In float32 many draws are rounded to 0 or 1, where their density has no meaning. So a draw keeps its logits, in an
+attribute of its tensor: the density of that very tensor, under posterior and prior, is computed from them and is exact.
+Any other value is scored by its own logarithm.
+"""
 
 from collections.abc import Sequence
 
@@ -11,7 +16,7 @@ from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 
 tfd = tfp.distributions
 
-EDGE = 2.0**-20  # draws stay this far from 0 and 1, where float32 would round them to values of density 0 or infinity
+TINY = 2.0**-126  # what stands for a 0 in the logarithm of a value that is no draw
 
 
 class _Relaxed(DistributionLayer):
@@ -57,10 +62,12 @@ class RelaxedBernoulli(_Relaxed):
     Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
     """
 
+    space = "numbers in (0, 1)"
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
         relaxed = _RelaxedBernoulli(logits, tf.convert_to_tensor(self.current_temperature))
-        return tfd.Independent(relaxed, len(self.event_shape))
+        return _Independent(relaxed, len(self.event_shape))
 
 
 class RelaxedOneHotCategorical(_Relaxed):
@@ -76,10 +83,22 @@ class RelaxedOneHotCategorical(_Relaxed):
     Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
     """
 
+    space = "points of the simplex"
+
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
         relaxed = _RelaxedOneHotCategorical(logits, tf.convert_to_tensor(self.current_temperature))
-        return tfd.Independent(relaxed, len(self.event_shape) - 1)
+        return _Independent(relaxed, len(self.event_shape) - 1)
+
+
+class _Independent(tfd.Independent):
+    """Independent relaxed values, whose draws keep their logits."""
+
+    def _call_sample_n(self, sample_shape, seed=None, **kwargs):
+        value = super()._call_sample_n(sample_shape, seed, **kwargs)
+        value.logits = tf.reshape(self.distribution.drawn, tf.shape(value))
+        value.logits.set_shape(value.shape)
+        return value
 
 
 class _Concrete(TensorDistribution):
@@ -88,6 +107,7 @@ class _Concrete(TensorDistribution):
     def __init__(self, logits, temperature):
         super().__init__(logits, self.event_axes, logits=logits, temperature=temperature)
         self.logits, self.temperature = logits, temperature
+        self.drawn = None  # logits of the last draw
 
 
 class _RelaxedBernoulli(_Concrete):
@@ -96,12 +116,16 @@ class _RelaxedBernoulli(_Concrete):
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
         noise = tfd.Logistic(tf.zeros([]), 1.0).sample(shape, seed=seed)
-        return tf.clip_by_value(tf.sigmoid((self.logits + noise) / self.temperature), EDGE, 1 - EDGE)
+        self.drawn = (self.logits + noise) / self.temperature
+        return tf.sigmoid(self.drawn)
 
     def _log_prob(self, value):
-        log_value, log_rest = tf.math.log(value), tf.math.log1p(-value)
-        a = self.logits - self.temperature * (log_value - log_rest)
-        return tf.math.log(self.temperature) + a - 2 * tf.math.softplus(a) - log_value - log_rest
+        logits = getattr(value, "logits", None)
+        if logits is None:
+            logits = tf.math.log(tf.maximum(value, TINY)) - tf.math.log(tf.maximum(1 - value, TINY))
+        a = self.logits - self.temperature * logits
+        jacobian = tf.math.softplus(logits) + tf.math.softplus(-logits)  # -log y - log (1 - y)
+        return tf.math.log(self.temperature) + a - 2 * tf.math.softplus(a) + jacobian
 
     def _mean(self):
         """That of the binary variable, p(1): the relaxed one's, at 0 temperature."""
@@ -119,12 +143,14 @@ class _RelaxedOneHotCategorical(_Concrete):
     def _sample_n(self, n, seed=None):
         shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
         noise = tfd.Gumbel(tf.zeros([]), 1.0).sample(shape, seed=seed)
-        value = tf.nn.softmax((self.logits + noise) / self.temperature)
-        return tf.maximum(value, EDGE)
+        self.drawn = tf.nn.log_softmax((self.logits + noise) / self.temperature)
+        return tf.exp(self.drawn)
 
     def _log_prob(self, value):
         count = self.logits.shape[-1]
-        log_value = tf.math.log(value)
+        log_value = getattr(value, "logits", None)
+        if log_value is None:
+            log_value = tf.math.log(tf.maximum(value, TINY))
         a = self.logits - self.temperature * log_value
         constant = tf.math.lgamma(float(count)) + (count - 1) * tf.math.log(self.temperature)
         return constant + tf.reduce_sum(a - log_value, axis=-1) - count * tf.reduce_logsumexp(a, axis=-1)

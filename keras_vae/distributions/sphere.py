@@ -28,6 +28,8 @@ class PowerSpherical(DistributionLayer):
     Reference: De Cao & Aziz 2020, arXiv:2006.04437; Davidson et al. 2018, arXiv:1804.00891.
     """
 
+    space = "points of the sphere"
+
     def __init__(self, event_shape: int | Sequence[int], network=None, **kwargs):
         super().__init__(event_shape, network, **kwargs)
         _require_sphere(self)
@@ -57,6 +59,7 @@ class SphericalUniform(DistributionLayer):
         event_shape: d, 2 or more.
     """
 
+    space = "points of the sphere"
     params_per_value = 0
 
     def __init__(self, event_shape: int | Sequence[int], **kwargs):

@@ -23,7 +23,15 @@ def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.n
 
     Returns:
         nats, shape (test examples,).
+
+    Raises:
+        TypeError: for the mass of other discrete values, which no normal density can be compared with.
     """
+    if likelihood.discrete and not issubclass(likelihood, Bernoulli):
+        raise TypeError(
+            "independent_values needs a likelihood of binary or continuous values; Columns with independent_columns "
+            f"takes counts and categories. Received: {likelihood.__name__}."
+        )
     count, total, squares = 0, 0.0, 0.0
     for batch in train:
         x = _observations(batch)

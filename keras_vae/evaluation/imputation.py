@@ -181,8 +181,13 @@ class _Draws(_Estimate):
         gumbel = -tf.math.log(-tfd.Normal(0.0, 1.0).log_cdf(noise))
         scores = trace.log_weight + gumbel  # [draws, chunk, batch]
         best = tf.argmax(scores, axis=1, output_type=tf.int32)
-        places = tf.stack([best, tf.broadcast_to(tf.range(batch), [self.draws, batch])], axis=-1)
-        return tf.reduce_max(scores, axis=1), tf.gather_nd(trace.likelihood.sample(seed=fold(seed, 2)), places)
+
+        def draw(number_and_best):  # of its own noise, though two draws may choose one z
+            number, best = number_and_best
+            values = trace.likelihood.sample(seed=fold(seed, 2, number))  # [chunk, batch, values]
+            return tf.gather_nd(values, tf.stack([best, tf.range(batch)], axis=-1))
+
+        return tf.reduce_max(scores, axis=1), tf.map_fn(draw, (tf.range(self.draws), best), tf.float32)
 
     def merge(self, kept, new):
         better = new[0] > kept[0]

@@ -1,5 +1,6 @@
 """Importance-sampled log p(x) over a data set."""
 
+import json
 import math
 import os
 import time
@@ -105,12 +106,14 @@ def log_likelihood(
     score = _scorer(model, samples, memory)
     progress = Progress(resume, model, samples, seed)
     bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None
+    largest = 0
     with progress:
         for step, batch in enumerate(batches):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             inputs = tf.nest.map_structure(_as_float, model.as_inputs(x, y))
+            largest = max(largest, len(tf.nest.flatten(inputs)[0]))
             if not progress.has(step, *tf.nest.flatten(inputs)):
-                progress.add(*score(inputs, fold(seed, step)))
+                progress.add(*score(inputs, fold(seed, step), largest))
             if bar:
                 bar.update(step + 1)
     values, effective = progress.results()
@@ -118,18 +121,15 @@ def log_likelihood(
 
 
 def _scorer(model: LatentVariableModel, samples: int, memory: int):
-    """A function from a batch and a seed to the values of `importance_weights`, compiled once for all batches."""
-    largest = 0
+    """A function from a batch, a seed and the largest size so far to the values of `importance_weights`."""
     bytes_of_draw = draw_bytes(model)
 
     @tf.function(jit_compile=prefers_xla(model), reduce_retracing=True, autograph=False)
     def compiled(x, seed):
         return model.importance_weights(x, samples, seed, rows=min(ROWS, memory // bytes_of_draw))
 
-    def score(x, seed):
-        nonlocal largest
+    def score(x, seed, largest):
         size = len(tf.nest.flatten(x)[0])
-        largest = max(largest, size)
         if largest * bytes_of_draw > memory:
             raise ValueError(
                 f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,} "
@@ -174,7 +174,10 @@ class Progress:
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []
         self.digests: list[int] = []
         self.written = time.monotonic()
-        self.key = f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}"
+        self.key = (
+            f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}, "
+            f"config={zlib.crc32(_config(model).encode()):08x}"
+        )
         if self.path is not None and self.path.exists():
             self._read()
 
@@ -228,6 +231,17 @@ class Progress:
 
     def __exit__(self, *error):
         self.write()
+
+
+def _config(model: LatentVariableModel) -> str:
+    """What a model is made of, without the names of its layers, which count up with every layer that is made."""
+
+    def without_names(part):
+        if isinstance(part, dict):
+            return {key: without_names(value) for key, value in part.items() if key != "name"}
+        return [without_names(value) for value in part] if isinstance(part, list) else part
+
+    return json.dumps(without_names(keras.saving.serialize_keras_object(model)["config"]), sort_keys=True)
 
 
 def _checksum(*arrays: np.ndarray) -> int:

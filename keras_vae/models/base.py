@@ -50,6 +50,7 @@ class LatentVariableModel(KerasContract):
         super().__init__(autocast=False, **kwargs)  # data and log-probabilities stay float32 under every policy
         self.seed = seed
         self._trackers = Trackers()
+        self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
     def call(self, inputs) -> Trace:
         """Infers the latent variables of a batch, shape (batch, *event), and returns what the model says about it."""
@@ -90,7 +91,10 @@ class LatentVariableModel(KerasContract):
         if sampler.path is None:
             return Latent(value, posterior, prior)
         path = sampler.path()
-        return Latent(path(value), posterior, prior, path)
+        moved = path(value)
+        if hasattr(value, "logits"):  # of a relaxed draw
+            moved.logits = path(value.logits)
+        return Latent(moved, posterior, prior, path)
 
     # --- training and evaluation: the hooks that Keras documents -----------------------------------------------------
 
@@ -138,6 +142,7 @@ class LatentVariableModel(KerasContract):
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
         for name, figures in self._figures(losses + extra, trace).items():
             self._mean(name).update_state(figures, sample_weight=sample_weight)
+        self._seen["examples"].update_state(tf.zeros_like(losses))
         if sample_weight is not None:
             losses = losses * tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
         return global_mean(losses) + extra / tf.distribute.get_strategy().num_replicas_in_sync
@@ -147,7 +152,7 @@ class LatentVariableModel(KerasContract):
         replica_id = replica.replica_id_in_sync_group if replica else 0
         # The examples seen since the figures were reset tell apart batches that share a step: those of evaluation, and
         # those of one update under gradient accumulation.
-        return fold(self.seed, stream, self._loss_tracker.count, replica_id, *numbers)
+        return fold(self.seed, stream, self._seen["examples"].count, replica_id, *numbers)
 
     def _figures(self, losses: tf.Tensor, trace: Trace) -> dict[str, tf.Tensor]:
         """The logs by name, for each example, shape (batch,)."""
@@ -180,6 +185,7 @@ class LatentVariableModel(KerasContract):
                 self.loss.check(trace)
             for name in self._figures(self.loss(trace), trace):
                 self._mean(name)
+            self._seen["examples"]
             self.optimizer.build(self.trainable_weights)
 
     def check_missing(self, x) -> None:
@@ -194,6 +200,11 @@ class LatentVariableModel(KerasContract):
                 f"{type(self).__name__} needs networks that take missing values, as the layer ObservedValues makes of "
                 "any network that it comes first in. Received: data with NaN, which comes out of the networks as NaN."
             )
+
+    def reset_metrics(self):
+        """Begins the means anew, as Keras does at the start of each epoch and pass."""
+        super().reset_metrics()
+        self._seen["examples"].reset_state()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -144,6 +144,7 @@ class KerasContract(Serializable, keras.Model):
             validation_data = self._checked_pair(validation_data)
         if is_array(x):
             self._check_targets(x, y)
+            self._check_weights(sample_weight, "fit")
             batch_size = batch_size or 32
             first_batch = x[:batch_size]
             x = array_batches(pack(x, y, sample_weight), batch_size, shuffle, self.seed)
@@ -173,6 +174,7 @@ class KerasContract(Serializable, keras.Model):
         self._require_compiled("evaluate")
         if is_array(x):
             self._check_targets(x, y)
+            self._check_weights(kwargs.get("sample_weight"), "evaluate")
         y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
         if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
             x, first_batch = self._look_at(x, "evaluate")
@@ -309,6 +311,13 @@ class KerasContract(Serializable, keras.Model):
     def _check_targets(self, x, y) -> None:
         """Raises `ValueError` for targets of arrays that the model can not use."""
         self.as_inputs(x[:1], None if y is None else np.asarray(y)[:1])
+
+    def _check_weights(self, sample_weight, method: str) -> None:
+        """Raises `ValueError` for weights of examples that are not finite."""
+        if sample_weight is not None and not np.isfinite(np.asarray(sample_weight, np.float64)).all():
+            raise ValueError(
+                f"{type(self).__name__}.{method} needs finite sample weights. Received: some that are NaN or infinite."
+            )
 
     def _require_compiled(self, method: str) -> None:
         if not self.compiled:

@@ -8,8 +8,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer, Normal
+from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.models.base import LatentVariableModel
+from keras_vae.models.single_latent import tempered
 from keras_vae.sampling import fold
 from keras_vae.trace import Trace
 
@@ -32,7 +34,7 @@ class HierarchicalVAE(LatentVariableModel):
 
     Raises:
         TypeError: for an argument that is not a distribution layer.
-        ValueError: for posteriors and priors that differ in number or event shapes.
+        ValueError: for posteriors and priors that differ in number, event shapes or the kind of their draws.
 
     Reference: Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082; Burda et al. 2016, arXiv:1509.00519 (two layers).
     """
@@ -62,6 +64,8 @@ class HierarchicalVAE(LatentVariableModel):
                 f"{type(self).__name__} needs a posterior and a prior of one event shape for each layer of latents. "
                 f"Received: posteriors {shapes[0]}, priors {shapes[1]}."
             )
+        for posterior, prior in zip(posteriors, priors, strict=True):
+            check_spaces(type(self).__name__, posterior, prior)
         self.posteriors = list(posteriors)
         self.likelihood = likelihood
         self.priors = list(priors)
@@ -141,7 +145,7 @@ class HierarchicalVAE(LatentVariableModel):
         for number in reversed(range(len(self.priors))):
             prior = self.priors[number]() if above is None else self.priors[number](above)
             draw = prior.sample([count] if above is None else [], seed=fold(seed, number))
-            above = prior.mean() + temperature * (draw - prior.mean())
+            above = tempered(draw, prior, temperature)
             draws[self.names[number]] = above
         return draws
 

@@ -71,7 +71,7 @@ class SingleLatentModel(LatentVariableModel):
         if isinstance(prior, TransformedNormal):
             return prior.tempered(temperature).sample([count], seed=fold(seed))
         draws = prior.sample([count], seed=fold(seed))
-        return prior.mean() + temperature * (draws - prior.mean())
+        return tempered(draws, prior, temperature)
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
@@ -104,3 +104,9 @@ class SingleLatentModel(LatentVariableModel):
             "generate": (generate, [num_samples, seed, temperature]),
             "log_likelihood": (log_likelihood, [x, num_samples, seed]),
         }
+
+
+def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
+    """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
+    mean = prior.mean()
+    return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
+from keras_vae.distributions.base import check_spaces
 from keras_vae.models.single_latent import SingleLatentModel
 
 tfd = tfp.distributions
@@ -21,7 +22,7 @@ class VAE(SingleLatentModel):
 
     Raises:
         TypeError: for an argument that is not a distribution layer.
-        ValueError: for a prior whose event shape is not the posterior's.
+        ValueError: for a prior whose event shape, or whose kind of draws, is not the posterior's.
 
     Example:
 
@@ -55,6 +56,7 @@ class VAE(SingleLatentModel):
         self.likelihood = likelihood
         self.prior = prior
         prior.relate(posterior)
+        check_spaces(type(self).__name__, posterior, prior)
 
     def build(self, input_shape):
         """Creates the weights of the three layers for data of shape (batch, *event)."""

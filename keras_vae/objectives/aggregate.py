@@ -43,11 +43,13 @@ class InfoVAE(Objective):
         """Also refuses models whose prior is not one distribution for all examples."""
         super().check(trace)
         one_latent(self, trace)
+        _one_prior(self, trace)
 
 
 def discrepancy_from_prior(latent: Latent) -> tf.Tensor:
     """Squared MMD between the draws of a latent variable and as many of its prior, a scalar; mean over the samples."""
-    draws = tf.reshape(latent.value, [*_sizes(latent.value, 2), -1])  # [samples, batch, d]
+    size = math.prod(latent.value.shape[2:])
+    draws = tf.reshape(latent.value, [*_sizes(latent.value, 2), size])  # [samples, batch, d]
     shape = tf.shape(draws)
     prior = tf.reshape(latent.prior.sample(shape[:2], seed=current_sampler().next_seed()), shape)
     return tf.reduce_mean(squared_mmd(draws, prior))
@@ -108,15 +110,27 @@ class BetaTC(Objective):
         return joint, factors
 
     def check(self, trace: Trace) -> None:
-        """Also refuses posteriors whose values depend on each other."""
+        """Also refuses posteriors whose values depend on each other, and a prior for each example."""
         super().check(trace)
         one_latent(self, trace)
+        _one_prior(self, trace)
         for latent in trace.latents.values():
-            if not isinstance(latent.posterior, tfd.Independent):
+            independent = isinstance(latent.posterior, tfd.Independent)
+            if not independent or latent.posterior.distribution.event_shape.rank:
                 raise TypeError(
                     "BetaTC needs a posterior of independent values, such as Normal. "
                     f"Received: {latent.posterior.name}."
                 )
+
+
+def _one_prior(objective: Objective, trace: Trace) -> None:
+    """Raises `TypeError` where each example has a prior of its own: draws of all of them say nothing about one."""
+    for latent in trace.latents.values():
+        if latent.prior.batch_shape.rank:
+            raise TypeError(
+                f"{type(objective).__name__} needs a model with one prior for all examples. Received: a prior that "
+                "depends on the condition of each."
+            )
 
 
 def _sizes(tensor: tf.Tensor, count: int) -> list:

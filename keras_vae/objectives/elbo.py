@@ -90,6 +90,16 @@ class Capacity(Objective):
         loss = self.gamma * tf.abs(trace.kl - self.number("capacity")) - trace.log_likelihood
         return tf.reduce_mean(loss, axis=0)
 
+    def check(self, trace: Trace) -> None:
+        """Also refuses models whose KL is estimated by draws: the distance of its mean is not the mean distance."""
+        super().check(trace)
+        for name, latent in trace.latents.items():
+            if latent.exact_kl is None:
+                raise TypeError(
+                    "Capacity needs a KL in closed form, such as that of Normal and StandardNormal. Received: "
+                    f"{latent.posterior.name} and {latent.prior.name} of {name}, whose KL is estimated by draws."
+                )
+
 
 class StickingTheLanding(Objective):
     """The negative ELBO, whose gradient goes through the draws only.

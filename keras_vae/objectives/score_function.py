@@ -151,4 +151,6 @@ class VIMCO(Objective):
         return with_gradient_of(-bound, -surrogate)
 
     def check(self, trace: Trace) -> None:
-        """Any posterior will do."""
+        """Any posterior will do; refuses models without latent variables, which have nothing to draw."""
+        if not trace.latents:
+            raise TypeError("VIMCO needs a model with latent variables. Received: one without, such as Autoencoder.")
