@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 from cases import CASES, binary_images, decoder, encoder
 
 import keras_vae as kv
@@ -211,3 +212,61 @@ def test_a_posterior_and_a_prior_of_different_kinds_are_refused(posterior, prior
 
 def test_positive_numbers_are_real():
     kv.VAE(kv.LogNormal(3), kv.Bernoulli(3), kv.StandardNormal(3))
+
+
+class Pixels(kv.DistributionLayer):
+    """A likelihood that forgets that its values are one event."""
+
+    def distribution(self, params):
+        return tfp.distributions.Bernoulli(logits=params[..., 0])
+
+
+class Raw(kv.DistributionLayer):
+    """A likelihood that is no distribution."""
+
+    def distribution(self, params):
+        return params
+
+
+def test_a_layer_of_ones_own_that_is_no_distribution_of_the_event_is_refused():
+    for layer, error, message in [
+        (Pixels(6), ValueError, r"Pixels\(event_shape=\(6,\)\) needs .* event shape \(6,\): tfd.Independent"),
+        (Raw(6), TypeError, r"Raw\(event_shape=\(6,\)\) needs .* TensorFlow Probability distribution"),
+    ]:
+        model = kv.VAE(kv.Normal(3), layer, kv.StandardNormal(3))
+        model.compile("adam")
+        with pytest.raises(error, match=message):
+            model.fit(np.zeros([4, 6], "float32"), verbose=0)
+
+
+def test_shapes_outside_of_fit():
+    model = CASES["Bernoulli"].compiled()
+    model.build((None, 8, 8, 1))
+    for call in (model.encode, model.reconstruct, lambda x: model.importance_weights(x, 2)):
+        with pytest.raises(ValueError, match=r"VAE needs data of shape \(batch, 8, 8, 1\). Received: \(2, 64\)"):
+            call(np.zeros([2, 64], "float32"))
+    with pytest.raises(ValueError, match=r"VAE.decode needs z of shape \(batch, 3\). Received: \(2, 4\)"):
+        model.decode(np.zeros([2, 4], "float32"))
+
+
+def test_a_file_with_a_class_that_is_not_registered(tmp_path):
+    model = CASES["Bernoulli"].compiled()
+    model.build((None, 8, 8, 1))
+    model.save(tmp_path / "known.keras")
+    with zipfile.ZipFile(tmp_path / "known.keras") as known, zipfile.ZipFile(tmp_path / "new.keras", "w") as new:
+        for name in known.namelist():
+            content = known.read(name)
+            if name == "config.json":
+                content = content.replace(b'"keras_vae>Bernoulli"', b'"mine>Coins"')
+                content = content.replace(b'"Bernoulli"', b'"Coins"').replace(
+                    b'"keras_vae.distributions', b'"mine.dist'
+                )
+            new.writestr(name, content)
+    with pytest.raises(ValueError, match=r"load_model needs each class .* registered.* Received: .*new.keras.* Coins"):
+        kv.load_model(tmp_path / "new.keras")
+
+
+def test_weights_need_their_suffix(tmp_path):
+    with pytest.raises(ValueError, match=r"VAE.save_weights needs a path that ends in .weights.h5. Received: .*v.h5"):
+        CASES["Bernoulli"].compiled().save_weights(tmp_path / "v.h5")
+    assert not list(tmp_path.iterdir())

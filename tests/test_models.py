@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from cases import conditional, hierarchy, ladder, one_hot
+from cases import CASES, conditional, hierarchy, ladder, one_hot
 
 import keras_vae as kv
 from keras_vae.evaluation import log_likelihood
@@ -230,3 +230,25 @@ def test_a_vamp_prior_needs_a_posterior_of_the_data_alone():
     model = kv.ConditionalVAE(part.posterior, part.likelihood, kv.VampPrior(2), condition_shape=3)
     with pytest.raises(ValueError, match=r"VampPrior.* needs a posterior whose context is one tensor, the data"):
         model.build((None, 5))
+
+
+def test_conditions_are_checked_wherever_they_are_given():
+    model = CASES["ConditionalVAE"].compiled()
+    x, y = CASES["ConditionalVAE"].arrays()
+    model.build(x.shape)
+    labels = np.arange(len(x))
+    calls = [
+        lambda c: model.generate(c),
+        lambda c: model.encode(x, c),
+        lambda c: model.reconstruct(x, c),
+        lambda c: model.decode(model.sample_prior(y), c),
+        lambda c: model.importance_weights((x, c), 2),
+    ]
+    for call in calls:
+        for condition in (labels, y[0], np.ones((2, y.shape[1] + 1), "float32")):
+            with pytest.raises(ValueError, match=r"ConditionalVAE needs conditions of shape \(batch, "):
+                call(condition)
+    with pytest.raises(ValueError, match=r"ConditionalVAE needs conditions of shape .* Received: \(\)"):
+        model.generate(5)
+    with pytest.raises(ValueError, match=r"ConditionalVAE needs the condition of each example as y"):
+        model.predict(x, verbose=0)

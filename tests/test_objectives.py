@@ -396,6 +396,8 @@ def test_what_does_not_fit_the_model():
     model.compile("adam", kv.ELBO(beta={"u": 2.0}))
     with pytest.raises(ValueError, match=r"ELBO needs names of the latent variables z in beta. Received: u"):
         model.fit(x, verbose=0)
+    with pytest.raises(ValueError, match=r"ELBO needs names of the latent variables z in beta. Received: u"):
+        model.evaluate(x, verbose=0)
     correlated = kv.VAE(kv.LowRankNormal(3), kv.FixedScaleNormal(2), kv.StandardNormal(3))
     correlated.compile("adam", kv.BetaTC(2.0, examples=4))
     with pytest.raises(TypeError, match="BetaTC needs a posterior of independent values"):

@@ -416,3 +416,23 @@ def test_the_modules_import_without_matplotlib(monkeypatch):
         assert importlib.reload(module) is module
     with pytest.raises(ImportError):
         plotting.curves(HISTORY)
+
+
+def test_missing_values_are_left_out(vector_model, vectors):
+    holes = np.array(vectors)
+    holes[::3, 0] = np.nan
+    holes[:, 1] = np.nan
+    assert kv.plotting.samples(vector_model, x=holes).axes
+    model = types.SimpleNamespace(event_shape=vector_model.event_shape, reconstruct=lambda x: np.zeros(x.shape))
+    assert kv.plotting.reconstructions(model, holes).axes
+
+
+def test_models_that_can_not_be_drawn_are_refused(images):
+    conditional = types.SimpleNamespace(event_shape=images.shape[1:], condition_shape=(10,))
+    for draw in (kv.plotting.reconstructions, kv.plotting.latent_plane):
+        with pytest.raises(TypeError, match="needs a model without a condition"):
+            draw(conditional, images)
+    with pytest.raises(TypeError, match="needs a model without a condition"):
+        kv.plotting.samples(conditional)
+    with pytest.raises(TypeError, match="latent_plane needs a model with one latent variable"):
+        kv.plotting.latent_plane(types.SimpleNamespace(event_shape=images.shape[1:]), images)

@@ -108,6 +108,8 @@ class BackupAndRestore(keras.callbacks.Callback):
             self.model.optimizer.build(self.model.trainable_variables)
             self.model.load_weights(dict(self._backups())[epochs])
             self.model._initial_epoch = epochs  # how Keras's own BackupAndRestore tells `fit` where to start
+            if epochs >= self.params["epochs"] and self.params["verbose"]:
+                print(f"{self.directory} holds {epochs} epochs: nothing is left to train.")
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.save_weights(self.directory / f"epoch-{epoch + 1:05d}.weights.h5")

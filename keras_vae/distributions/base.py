@@ -18,8 +18,9 @@ tfd = tfp.distributions
 class DistributionLayer(Serializable, keras.layers.Layer):
     """p(value | context): context -> network -> one dense layer -> parameters -> `distribution`.
 
-    A subclass says how many parameters a value has and, in `distribution`, what they mean. Without a context, as a
-    prior, the parameters are weights of the layer's own.
+    A subclass says how many parameters a value has (`params_per_value`, 1 unless it says more) and, in `distribution`,
+    what they mean; if its constructor has arguments of its own, it keeps each as an attribute of that name. Without a
+    context, as a prior, the parameters are weights of the layer's own.
 
     Args:
         event_shape: shape of one draw, 16 or (28, 28, 1).
@@ -118,10 +119,25 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         tensors the first says what the leading axes are; the others are broadcast to them.
         """
         if context is None:
-            return self.distribution(tf.convert_to_tensor(self.params))
+            return self._checked(self.distribution(tf.convert_to_tensor(self.params)))
         features, leading = self.features_of(context)
         params = self.head(tf.cast(features, tf.float32))
-        return self.distribution(tf.reshape(params, [*leading, *self.params_shape]))
+        return self._checked(self.distribution(tf.reshape(params, [*leading, *self.params_shape])))
+
+    def _checked(self, made) -> tfd.Distribution:
+        """What `distribution` of a subclass has made, if it is what a model can use."""
+        if not isinstance(made, tfd.Distribution):
+            raise TypeError(
+                f"{self._title} needs its method distribution to return a TensorFlow Probability distribution. "
+                f"Received: {made!r}."
+            )
+        if made.event_shape.rank is not None and tuple(made.event_shape) != self.event_shape:
+            raise ValueError(
+                f"{self._title} needs its method distribution to return one of event shape {self.event_shape}: "
+                "tfd.Independent makes values independent parts of one event. "
+                f"Received: {made.name} of batch shape {made.batch_shape} and event shape {made.event_shape}."
+            )
+        return made
 
     def features_of(self, context) -> tuple[tf.Tensor, list]:
         """The features of a context, shape (rows, ...), and the sizes of the leading axes folded into the rows."""

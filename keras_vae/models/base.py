@@ -4,6 +4,7 @@ import collections
 import functools
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -302,7 +303,16 @@ def load_model(path: str | os.PathLike) -> LatentVariableModel:
         raise ValueError(
             f"{needs} Received: {path}, which holds a {name}. If that is a model of your own, import its class first."
         )
-    return keras.saving.load_model(path)
+    try:
+        return keras.saving.load_model(path)
+    except TypeError as error:  # Keras's has thousands of characters, with the reason among them
+        missing = re.search(r"Could not locate class '([^']+)'", str(error))
+        if missing is None:
+            raise
+        raise ValueError(
+            "load_model needs each class of the file to be registered, with keras.saving.register_keras_serializable, "
+            f"and imported. Received: {path}, which names {missing[1]}."
+        ) from None
 
 
 def _at_least_one(number):

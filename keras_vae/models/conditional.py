@@ -73,14 +73,18 @@ class ConditionalVAE(VAE):
                 f"{type(self).__name__} needs the condition of each example as y: fit(x, y), evaluate(x, y), datasets "
                 "of pairs, predict((x, y)). Received: y=None."
             )
+        return x, self._as_condition(y)
+
+    def _as_condition(self, y) -> tf.Tensor:
+        """Conditions of a batch, float32; raises `ValueError` for another shape."""
         y = y if tf.is_tensor(y) else np.asarray(y)
-        if tuple(y.shape[1:]) != self.condition_shape:
+        if not y.shape or tuple(y.shape[1:]) != self.condition_shape:
             expected = ", ".join(["batch", *map(str, self.condition_shape)])
             hint = " Make one-hot vectors of labels: keras.utils.to_categorical." if len(y.shape) == 1 else ""
             raise ValueError(
                 f"{type(self).__name__} needs conditions of shape ({expected}). Received: {tuple(y.shape)}.{hint}"
             )
-        return x, tf.cast(tf.convert_to_tensor(y), tf.float32)
+        return tf.cast(tf.convert_to_tensor(y), tf.float32)
 
     def call(self, inputs) -> Trace:
         """Encodes a pair (x, condition), draws z, and returns the trace."""
@@ -120,7 +124,7 @@ class ConditionalVAE(VAE):
             temperature: 0 gives the mean of the prior, 1 its draws.
         """
         self._require_built("generate")
-        condition = tf.cast(tf.convert_to_tensor(condition), tf.float32)
+        condition = self._as_condition(condition)
         prior = self.prior(condition)
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
@@ -137,7 +141,8 @@ class ConditionalVAE(VAE):
         return self.reconstruct(*self.as_inputs(*_pair(data)))
 
     def _as_batch(self, x) -> tuple[tf.Tensor, tf.Tensor]:
-        return tuple(tf.cast(tf.convert_to_tensor(part), tf.float32) for part in x)
+        part, condition = x
+        return tf.cast(tf.convert_to_tensor(part), tf.float32), self._as_condition(condition)
 
     def example_inputs(self, x=None) -> tuple[tf.Tensor, tf.Tensor]:
         """A pair of batch size 1: the observation `x`, shape (1, *event), or zeros, and a condition of zeros."""
@@ -177,6 +182,6 @@ class ConditionalVAE(VAE):
 
 
 def _pair(data):
-    while len(data) == 1:  # Keras wraps what predict is given
+    while isinstance(data, tuple | list) and len(data) == 1:  # Keras wraps what predict is given
         (data,) = data
-    return data[0], data[1]
+    return data[:2] if isinstance(data, tuple | list) else (data, None)

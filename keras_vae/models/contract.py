@@ -205,6 +205,10 @@ class KerasContract(Serializable, keras.Model):
         """Writes a `.weights.h5` file as `keras.Model.save_weights` does, in one step."""
         if max_shard_size is not None or (not overwrite and Path(filepath).exists()):
             return super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        if not str(filepath).endswith(".weights.h5"):
+            raise ValueError(
+                f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
+            )
         with whole(filepath) as temporary:
             super().save_weights(temporary)
 

@@ -111,14 +111,11 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
 
         tf.while_loop(lambda number: number < count, one_step, [tf.constant(0)])
 
-    compiled = tf.function(run, jit_compile=True, reduce_retracing=True, autograph=False)
-    plain = tf.function(run, reduce_retracing=True, autograph=False)
-
-    @tf.function(reduce_retracing=True, autograph=False)
     def pull(iterator, following, most):
         return _stack(iterator, following, steps, most)
 
-    results = tf.function(model.get_metrics_result, autograph=False)
+    compiled, plain = _of_its_own(run, jit_compile=True), _of_its_own(run)
+    pull, results = _of_its_own(pull), _of_its_own(model.get_metrics_result)
 
     def function(iterator):
         if not isinstance(iterator, tf.data.Iterator):
@@ -135,6 +132,13 @@ def compiled_loop(model: keras.Model, step, steps: int, size: int | None, otherw
         return results()
 
     return function
+
+
+def _of_its_own(function, jit_compile=None):
+    """A function of TensorFlow that each model has anew: no reason to warn of the fifth that is traced."""
+    made = tf.function(function, jit_compile=jit_compile, reduce_retracing=True, autograph=False)
+    made._omit_frequent_tracing_warning = True
+    return made
 
 
 def _stack(iterator: tf.data.Iterator, following: tf.experimental.Optional, size: int, most):

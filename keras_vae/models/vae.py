@@ -77,11 +77,18 @@ class VAE(SingleLatentModel):
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
-        return self.posterior(self._as_batch(x))
+        x = self._as_batch(x)
+        if not x.shape.is_compatible_with([None, *self.event_shape]):
+            self.check_shape(x.shape)
+        return self.posterior(x)
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""
-        return self.likelihood(tf.cast(tf.convert_to_tensor(z), tf.float32))
+        z = tf.cast(tf.convert_to_tensor(z), tf.float32)
+        if not z.shape[-len(self.latent_shape) :].is_compatible_with(self.latent_shape):
+            expected = ", ".join(["batch", *map(str, self.latent_shape)])
+            raise ValueError(f"{type(self).__name__}.decode needs z of shape ({expected}). Received: {tuple(z.shape)}.")
+        return self.likelihood(z)
 
     def prior_distribution(self) -> tfd.Distribution:
         """p(z), of batch shape ()."""

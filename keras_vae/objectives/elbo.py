@@ -35,18 +35,14 @@ class ELBO(Objective):
         self.free_nats = not_negative(self, "free_nats", free_nats)
 
     def __call__(self, trace: Trace) -> tf.Tensor:
-        loss = self._weighted_kl(trace) - trace.log_likelihood  # [samples, batch]
-        return tf.reduce_mean(loss, axis=0)
-
-    def check(self, trace: Trace) -> None:
-        """Also refuses weights for latent variables that the model does not have."""
-        super().check(trace)
         unknown = set(self.beta) - set(trace.latents) if isinstance(self.beta, dict) else set()
         if unknown:
             raise ValueError(
                 f"ELBO needs names of the latent variables {', '.join(trace.latents)} in beta. "
                 f"Received: {', '.join(sorted(unknown))}."
             )
+        loss = self._weighted_kl(trace) - trace.log_likelihood  # [samples, batch]
+        return tf.reduce_mean(loss, axis=0)
 
     def _weighted_kl(self, trace: Trace) -> tf.Tensor:
         beta = self.number("beta")

@@ -37,6 +37,7 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
         ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
     """
     caller = "plotting.reconstructions"
+    _check_model(model, caller)
     images = _are_images(model, caller)
     x = _examples(model, x, caller)[: _count(count, 16 if images else 1000, caller)]
     means = np.asarray(model.reconstruct(x))
@@ -64,6 +65,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
         ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
     """
     caller = "plotting.samples"
+    _check_model(model, caller)
     images = _are_images(model, caller)
     count = _count(count, 64 if images else 1000, caller)
     x = None if x is None else _examples(model, x, caller)
@@ -97,6 +99,9 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
         ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
     """
     caller = "plotting.latent_plane"
+    _check_model(model, caller)
+    if not hasattr(model, "latent_shape"):
+        raise TypeError(f"{caller} needs a model with one latent variable. Received: {type(model).__name__}.")
     size = math.prod(model.latent_shape)
     x = _examples(model, x, caller, at_least=2)
     labels = None if labels is None else np.asarray(labels)
@@ -148,6 +153,13 @@ def curves(history) -> "Figure":
     if len(figure.axes[0].lines) > 1:
         figure.axes[0].legend(fontsize=8, frameon=False)
     return figure
+
+
+def _check_model(model, caller: str) -> None:
+    if hasattr(model, "condition_shape"):
+        raise TypeError(
+            f"{caller} needs a model without a condition. Received: {type(model).__name__}, whose own methods take one."
+        )
 
 
 def _are_images(model, caller: str) -> bool:

@@ -42,7 +42,8 @@ def against(x: np.ndarray, means: np.ndarray, names: list[str], title: str) -> "
     size, alpha = (6, 0.5) if len(x) > 100 else (14, 0.8)
     for i, axes in enumerate(figure.axes):
         both = np.concatenate([x[:, i], means[:, i]])
-        low, high = _padded(both.min(), both.max())
+        both = both[np.isfinite(both)]  # missing values have no place
+        low, high = _padded(both.min(initial=np.inf), both.max(initial=-np.inf)) if len(both) else (0.0, 1.0)
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
         axes.scatter(x[:, i], means[:, i], s=size, alpha=alpha, color=BLUE, linewidths=0)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -55,7 +56,7 @@ def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title:
     """Densities of draws (count, size) and of data (batch, size) or None, one panel per name."""
     figure = _panels(names, title, height=1.3)
     for i, axes in enumerate(figure.axes):
-        data = draws[:0, i] if x is None else x[:, i]
+        data = draws[:0, i] if x is None else x[np.isfinite(x[:, i]), i]
         bins = _bins(np.concatenate([draws[:, i], data]), discrete)
         axes.hist(draws[:, i], bins, density=True, color=BLUE, alpha=0.55, label="generated")
         if x is not None:
