@@ -11,6 +11,7 @@ import tensorflow_probability as tfp
 from cases import CASES, binary_images, decoder, encoder
 
 import keras_vae as kv
+from keras_vae.sampling import fold, sampling
 
 X = binary_images()
 SHAPE = (8, 8, 1)
@@ -211,7 +212,14 @@ def test_a_posterior_and_a_prior_of_different_kinds_are_refused(posterior, prior
 
 
 def test_positive_numbers_are_real():
-    kv.VAE(kv.LogNormal(3), kv.Bernoulli(3), kv.StandardNormal(3))
+    """A log-normal posterior of a normal prior is no mistake: its KL is -H(q) + log(2 pi) / 2 + E z^2 / 2 a value."""
+    model = kv.VAE(kv.LogNormal(3), kv.Bernoulli(3), kv.StandardNormal(3))
+    with sampling(20_000, fold(1)):
+        kl = model(np.zeros([1, 3], "float32")).kl.numpy()
+    scale = 1e-3 + np.log(2)  # where all parameters are 0
+    second_moment = np.exp(2 * scale**2)
+    expected = 3 * (second_moment / 2 - 0.5 - np.log(scale))
+    assert abs(kl.mean() - expected) < 4 * kl.std() / np.sqrt(kl.size)
 
 
 class Pixels(kv.DistributionLayer):

@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 import keras_vae as kv
 from keras_vae.distributions.sphere import log_beta_draws
-from keras_vae.sampling import fold
+from keras_vae.sampling import StoppedPath, fold, sampling
 from keras_vae.trace import Latent, stopped
 
 tfd = tfp.distributions
@@ -359,7 +359,7 @@ def test_relaxed_draws_that_float32_rounds_have_their_exact_densities(temperatur
 
 def test_relaxed_one_hot_draws_keep_the_logarithms_of_their_values():
     """The mean log-ratio of two such variables, in float64 from the same noise distribution."""
-    logits, temperature = np.array([10.0, 0.0, 0.0, -5.0]), 0.5
+    logits, temperature = np.array([10.0, 0.0, 0.0, -5.0]), 0.1  # values down to e^-150, which float32 rounds to 0
     gumbel = np.random.default_rng(0).gumbel(size=(DRAWS, 4))
     log_value = scipy.special.log_softmax((logits + gumbel) / temperature, axis=-1)
 
@@ -374,6 +374,17 @@ def test_relaxed_one_hot_draws_keep_the_logarithms_of_their_values():
     kl = Latent(posterior.sample(DRAWS, seed=fold(1)), posterior, layer()).kl.numpy()
     error = np.hypot(np.std(expected), np.std(kl)) / np.sqrt(DRAWS)
     assert abs(kl.mean() - expected.mean()) < 4 * error
+
+
+def test_relaxed_draws_keep_their_logits_on_the_path_of_an_objective():
+    model = kv.VAE(kv.RelaxedBernoulli(1, temperature=0.2), kv.Bernoulli(2), kv.RelaxedBernoulli(1, temperature=0.2))
+    model.build((None, 2))
+    model.posterior.head.bias.assign([10.0])
+    figures = []
+    for path in (None, StoppedPath):
+        with sampling(1000, fold(1), path):
+            figures.append(model(np.zeros([1, 2], "float32")).kl.numpy())
+    np.testing.assert_array_equal(*figures)
 
 
 def test_variance_along_the_one_direction_of_a_low_rank_normal():

@@ -43,7 +43,7 @@ def against(x: np.ndarray, means: np.ndarray, names: list[str], title: str) -> "
     for i, axes in enumerate(figure.axes):
         both = np.concatenate([x[:, i], means[:, i]])
         both = both[np.isfinite(both)]  # missing values have no place
-        low, high = _padded(both.min(initial=np.inf), both.max(initial=-np.inf)) if len(both) else (0.0, 1.0)
+        low, high = _padded(both.min(), both.max())
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
         axes.scatter(x[:, i], means[:, i], s=size, alpha=alpha, color=BLUE, linewidths=0)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -59,7 +59,7 @@ def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title:
         data = draws[:0, i] if x is None else x[np.isfinite(x[:, i]), i]
         bins = _bins(np.concatenate([draws[:, i], data]), discrete)
         axes.hist(draws[:, i], bins, density=True, color=BLUE, alpha=0.55, label="generated")
-        if x is not None:
+        if len(data):  # of a column that is missing as a whole there is nothing to draw
             axes.hist(data, bins, density=True, color="black", histtype="step", linewidth=1.0, label="data")
         axes.set(yticks=[], xlim=(bins[0], bins[-1]))
         axes.spines["left"].set_visible(False)
