@@ -11,6 +11,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
+from keras_vae.distributions.discrete import softplus as bernoulli_softplus
 from keras_vae.distributions.sphere import log_beta_draws
 from keras_vae.sampling import StoppedPath, fold, sampling
 from keras_vae.trace import Latent, stopped
@@ -103,6 +104,16 @@ def test_log_prob_of_independent_values(name):
     assert distribution.event_shape == (SIZE,)
     np.testing.assert_allclose(distribution.log_prob(values.astype("float32")), expected, rtol=2e-5, atol=2e-5)
     layer.check_values(values.astype("float32"))
+
+
+def test_softplus_and_its_gradient_are_exact_to_the_rounding_of_float32():
+    x = np.linspace(-80, 80, 100_001).astype("float32")
+    with tf.GradientTape() as tape:
+        tape.watch(tensor := tf.constant(x))
+        value = bernoulli_softplus(tensor)
+    exact = softplus(x.astype(np.float64))
+    np.testing.assert_allclose(value, exact, rtol=5e-7)
+    np.testing.assert_allclose(tape.gradient(value, tensor), scipy.special.expit(x.astype(np.float64)), rtol=5e-6)
 
 
 MOMENTS = {

@@ -1,5 +1,8 @@
 """How steps are run: many for one call, compiled or not, on one device or several, with the same result."""
 
+import importlib
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import keras_vae as kv
 from keras_vae.evaluation.log_likelihood import Progress, draw_bytes
 from keras_vae.models.execution import prefers_xla, steps_for
 from keras_vae.replicas import global_mean
+from keras_vae.sampling import fold
 
 X = (np.random.default_rng(0).random((23, 6)) < 0.4).astype("float32")
 
@@ -150,6 +154,31 @@ def test_memory_bounds_the_draws_of_a_chunk():
     difference = small.values - large.values  # other draws: 10 at a time, and all at once
     assert np.abs(difference).max() > 0
     assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
+
+
+@pytest.mark.parametrize(("draws", "at_once"), [(8, 2), (4, 1)])
+def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, at_once, monkeypatch):
+    model = dense_model()
+    model.build((None, 6))
+    gate, running, most = threading.Barrier(at_once), [], []
+
+    def scorer(model, samples, rows):
+        def score(x, seed, largest):
+            running.append(None)
+            gate.wait(timeout=30)  # for the other one, if there shall be two
+            most.append(len(running))
+            gate.wait(timeout=30)
+            running.pop()
+            return np.full(len(x), seed[0]), np.ones(len(x))
+
+        return score
+
+    module = importlib.import_module("keras_vae.evaluation.log_likelihood")
+    monkeypatch.setattr(module, "_scorer", scorer)
+    memory = draws * draw_bytes(model)
+    score = kv.evaluation.log_likelihood(model, X[:16], samples=3, batch_size=4, memory=memory, verbose=0)
+    assert most == [at_once] * 4
+    np.testing.assert_array_equal(score.values, np.repeat([int(fold(0, step)[0]) for step in range(4)], 4))
 
 
 def test_the_mean_over_one_replica_is_the_mean():

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.polynomial import Chebyshev, Polynomial
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
@@ -136,16 +137,21 @@ class _Bernoulli(tfd.Bernoulli):
         return tf.cast(event, logits.dtype) * logits - softplus(logits)
 
 
+# artanh(s) / s as a polynomial in s^2, for s from 0 to 1/3: off by 4e-9 at most, less than the rounding of float32.
+_ARTANH = Chebyshev.interpolate(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, domain=[0, 1 / 9])
+_ARTANH = _ARTANH.convert(kind=Polynomial).coef.tolist()
+
+
 @tf.custom_gradient
 def softplus(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """log(1 + e^x), of products and one quotient beside the exponential: XLA on a CPU runs its own at half the speed.
 
-    With t = e^-|x| and s = t / (2 + t), log(1 + t) = 2 artanh s = 2 (s + s^3 / 3 + s^5 / 5 + ...). Here s <= 1/3: eight
-    terms leave a relative error of 2e-9, less than the rounding of float32.
+    With t = e^-|x| and s = t / (2 + t), log(1 + t) = 2 artanh(s), and s <= 1/3.
     """
     t = tf.exp(-tf.abs(x))
     s = t / (2 + t)
-    series = tf.zeros_like(s)
-    for power in range(15, 0, -2):
-        series = series * s * s + 1 / power
+    square = s * s
+    series = tf.fill(tf.shape(s), tf.constant(_ARTANH[-1], s.dtype))
+    for coefficient in reversed(_ARTANH[:-1]):
+        series = series * square + coefficient
     return tf.nn.relu(x) + 2 * s * series, lambda upstream: upstream * tf.sigmoid(x)

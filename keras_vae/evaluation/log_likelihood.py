@@ -1,10 +1,12 @@
 """Importance-sampled log p(x) over a data set."""
 
+import collections
 import json
 import math
 import os
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
 from keras_vae.models.execution import prefers_xla
 from keras_vae.sampling import fold, sampling
+
+AT_ONCE = 2  # batches: beside another one, no core waits where the work of a batch does not split evenly
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ def log_likelihood(
     """Importance-sampled log p(x) of each example, log (1/K) sum_k p(x, z[k]) / q(z[k] | x).
 
     The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples. Each batch is
-    encoded once; draws are decoded in chunks under the bound of `memory`. XLA compiles it where `compile` would choose
-    to.
+    encoded once; draws are decoded in chunks, of two batches side by side where the bound of `memory` allows it. XLA
+    compiles it where `compile` would choose to.
 
     Args:
         model: a built model.
@@ -82,8 +86,8 @@ def log_likelihood(
         samples: K, draws from q(z | x) per example.
         seed: integer; the same seed and batches give the same estimate in each process.
         batch_size: examples at a time, for an array.
-        memory: bytes that the draws of one chunk may take, from an upper estimate: all tensors between a draw of z and
-            its log-weight, as if none were freed. The default is 1 GiB.
+        memory: bytes that draws may take, from an upper estimate: all tensors between a draw of z and its log-weight,
+            as if none were freed. The default is 1 GiB.
         resume: a file name. Finished batches are kept there, and another call with the same arguments goes on from
             them; the file stays when all is done.
         verbose: 0 for no progress bar.
@@ -103,38 +107,50 @@ def log_likelihood(
                 f"log_likelihood needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
             )
     batches = _batches(model, data, batch_size)
-    score = _scorer(model, samples, memory)
+    bytes_of_draw = draw_bytes(model)
+    score = _scorer(model, samples, rows=min(ROWS, memory // bytes_of_draw // AT_ONCE))
     progress = Progress(resume, model, samples, seed)
     bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None
-    largest = 0
-    with progress:
+    largest, under_way = 0, collections.deque()
+
+    def finish(most: int) -> None:
+        """Waits until so many batches are under way, at most."""
+        while len(under_way) > most:
+            progress.add(*under_way.popleft().result())
+            if bar:
+                bar.add(1)
+
+    with progress, ThreadPoolExecutor(AT_ONCE) as pool:
         for step, batch in enumerate(batches):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             inputs = tf.nest.map_structure(_as_float, model.as_inputs(x, y))
             largest = max(largest, len(tf.nest.flatten(inputs)[0]))
-            if not progress.has(step, *tf.nest.flatten(inputs)):
-                progress.add(*score(inputs, fold(seed, step), largest))
-            if bar:
-                bar.update(step + 1)
+            at_once = min(AT_ONCE, memory // (largest * bytes_of_draw))
+            if not at_once:
+                raise ValueError(
+                    f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,}"
+                    f" bytes, a batch of {largest} examples, and about {bytes_of_draw:,} bytes for each."
+                )
+            if progress.has(step, *tf.nest.flatten(inputs)):
+                if bar:
+                    bar.add(1)
+                continue
+            finish(at_once - 1)
+            under_way.append(pool.submit(score, inputs, fold(seed, step), largest))
+        finish(0)
     values, effective = progress.results()
     return LogLikelihood(values, effective, samples, math.prod(model.event_shape))
 
 
-def _scorer(model: LatentVariableModel, samples: int, memory: int):
+def _scorer(model: LatentVariableModel, samples: int, rows: int):
     """A function from a batch, a seed and the largest size so far to the values of `importance_weights`."""
-    bytes_of_draw = draw_bytes(model)
 
     @tf.function(jit_compile=prefers_xla(model), reduce_retracing=True, autograph=False)
     def compiled(x, seed):
-        return model.importance_weights(x, samples, seed, rows=min(ROWS, memory // bytes_of_draw))
+        return model.importance_weights(x, samples, seed, rows)
 
     def score(x, seed, largest):
         size = len(tf.nest.flatten(x)[0])
-        if largest * bytes_of_draw > memory:
-            raise ValueError(
-                f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,} "
-                f"bytes, a batch of {largest} examples, and about {bytes_of_draw:,} bytes for each."
-            )
 
         def pad(part):  # not another program for a smaller batch
             return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
