@@ -7,6 +7,8 @@ import inspect
 import re
 from pathlib import Path
 
+import keras
+
 import keras_vae as kv
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,15 +16,19 @@ FAMILIES = {
     "Models": kv.LatentVariableModel,
     "Distributions": kv.DistributionLayer,
     "Objectives": kv.Objective,
-    "Callbacks that schedule": kv.callbacks.Schedule,
+    "Callbacks": keras.callbacks.Callback,
+    "Layers of networks and objectives": keras.layers.Layer,
 }
 EVERYWHERE = ("test_conformance.py", "cases.py", "test_pairs.py")  # all public classes are in these
 
 
 def classes(family: type) -> list[type]:
-    """The public classes of a family, in the order of the package."""
+    """The public classes of a family that are in no earlier one, in the order of the package."""
+    families = list(FAMILIES.values())
+    others = (family, *families[: families.index(family)])
     public = [getattr(kv, name) for name in kv.__all__] + [getattr(kv.callbacks, name) for name in kv.callbacks.__all__]
-    return [cls for cls in public if isinstance(cls, type) and issubclass(cls, family) and cls is not family]
+    found = [cls for cls in public if isinstance(cls, type) and issubclass(cls, family) and cls not in others]
+    return [cls for cls in found if not issubclass(cls, others[1:])]
 
 
 def summary(cls: type) -> str:
@@ -52,9 +58,9 @@ def page() -> str:
     lines = [
         "# Catalogue",
         "",
-        "Written by `python docs/catalogue.py` from the code. Besides the tests named here, each class has a case in",
-        "the conformance suite (tests/test_conformance.py): shapes, gradients to every weight, config, reload in a new",
-        "process, SavedModel, XLA, mixed precision.",
+        "Written by `python docs/catalogue.py` from the code. Besides the tests named here, each class that is saved",
+        "with a model has a case in the conformance suite (tests/test_conformance.py): shapes, gradients to every",
+        "weight, config, reload in a new process, SavedModel, XLA, mixed precision.",
     ]
     for title, family in FAMILIES.items():
         lines += ["", f"## {title}", "", "| class | what it is | source | tests |", "|---|---|---|---|"]

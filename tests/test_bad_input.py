@@ -184,6 +184,17 @@ def test_files_that_are_not_ours(tmp_path):
         kv.load_model(tmp_path / "none.keras")
 
 
+@pytest.mark.parametrize("count", [-1, 2.5, "3", True, None])
+def test_a_number_of_draws_is_a_whole_number(vae, count):
+    two = kv.HierarchicalVAE([kv.Normal(3), kv.Normal(2)], kv.Bernoulli(4), [kv.Normal(3), kv.StandardNormal(2)])
+    for model, shape in ((vae, SHAPE), (two, (4,))):
+        model.build((None, *shape))
+        with pytest.raises(ValueError, match=f"{type(model).__name__} needs count to be a whole number, 0 or more"):
+            model.generate(count)
+        assert model.generate(0).shape == (0, *shape)
+        assert model.generate(tf.constant(2)).shape == (2, *shape)
+
+
 def test_log_likelihood_needs_samples(vae):
     vae.build((None, *SHAPE))
     with pytest.raises(ValueError, match="samples=0"):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_vae as kv
-from keras_vae.callbacks import CyclicalSchedule, ExponentialSchedule, LinearSchedule
+from keras_vae.callbacks import CyclicalSchedule, ExponentialSchedule, LinearSchedule, Schedule
 from keras_vae.objectives.aggregate import squared_mmd
 from keras_vae.sampling import fold, sampling
 
@@ -425,10 +425,23 @@ def test_a_scheduled_beta_is_that_of_training_and_never_that_of_validation(jit_c
     logs = model.fit(
         x, epochs=3, batch_size=8, validation_data=x, callbacks=[LinearSchedule(end=1.0, epochs=2)], verbose=0
     ).history
+    assert logs["beta"] == [0.0, 0.5, 1.0]
     for epoch, beta in enumerate([0.0, 0.5, 1.0]):
         assert np.isclose(logs["loss"][epoch], beta * logs["kl"][epoch] - logs["log_likelihood"][epoch], rtol=1e-4)
         expected = 2.0 * logs["val_kl"][epoch] - logs["val_log_likelihood"][epoch]
         assert np.isclose(logs["val_loss"][epoch], expected, rtol=1e-4)
+
+
+def test_a_schedule_of_ones_own_is_in_the_logs_for_the_callbacks_after_it(tmp_path):
+    class Halved(Schedule):
+        def value(self, epoch):
+            return 0.5**epoch
+
+    model, x = linear_model(), np.ones([4, 2], "float32")
+    model.compile(keras.optimizers.SGD(0.0), kv.ELBO(), jit_compile=False)
+    logger = kv.callbacks.HistoryLogger(tmp_path / "history.csv")
+    logs = model.fit(x, epochs=3, callbacks=[Halved("beta"), logger], verbose=0).history
+    assert logs["beta"] == [float(row["beta"]) for row in logger.rows] == [1.0, 0.5, 0.25]
 
 
 def test_a_resumed_schedule_equals_an_uninterrupted_one(tmp_path):

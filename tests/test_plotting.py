@@ -7,6 +7,7 @@ import types
 import warnings
 
 import matplotlib.figure
+import matplotlib.image
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -439,3 +440,22 @@ def test_models_that_can_not_be_drawn_are_refused(images):
         kv.plotting.samples(conditional)
     with pytest.raises(TypeError, match="latent_plane needs a model with one latent variable"):
         kv.plotting.latent_plane(types.SimpleNamespace(event_shape=images.shape[1:]), images)
+
+
+def test_figures_are_saved_every_few_epochs_and_never_by_halves(image_model, images, tmp_path):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise OSError("the disk is full")
+
+    def draw(model):
+        full = len(list(tmp_path.iterdir())) == 2
+        return types.SimpleNamespace(savefig=fail) if full else plotting.samples(model, seed=0)
+
+    saved = kv.callbacks.SaveFigure(draw, str(tmp_path / "samples-{epoch:02d}.png"), every=2)
+    image_model.compile("adam", jit_compile=False)
+    with pytest.raises(OSError, match="the disk is full"):
+        image_model.fit(images, epochs=6, callbacks=[saved], verbose=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples-02.png", "samples-04.png"]
+    first, second = (matplotlib.image.imread(path) for path in sorted(tmp_path.iterdir()))
+    assert first.shape == second.shape
+    assert np.abs(first - second).max() > 0.01  # two epochs of training apart

@@ -1,16 +1,14 @@
 """What happens between the batches and epochs of `fit`: backups, history, figures, schedules."""
 
 from keras_vae.callbacks.schedules import CyclicalSchedule, ExponentialSchedule, LinearSchedule, Schedule
-from keras_vae.callbacks.training import BackupAndRestore, FollowEpoch, HistoryLogger, SaveFigure, StopAtNonFinite
+from keras_vae.callbacks.training import BackupAndRestore, HistoryLogger, SaveFigure
 
 __all__ = [
     "BackupAndRestore",
     "CyclicalSchedule",
     "ExponentialSchedule",
-    "FollowEpoch",
     "HistoryLogger",
     "LinearSchedule",
     "SaveFigure",
     "Schedule",
-    "StopAtNonFinite",
 ]

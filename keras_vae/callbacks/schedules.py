@@ -10,6 +10,8 @@ from keras_vae.arguments import positive
 class Schedule(keras.callbacks.Callback):
     """Sets a number at the beginning of each epoch; a subclass defines `value(epoch)`.
 
+    It adds the number to the logs of the epoch, for `history` and the callbacks that come after it.
+
     Args:
         name: a number of the objective that can be scheduled, such as "beta", or a weight of the model by its path,
             such as "posterior.current_temperature".
@@ -31,6 +33,9 @@ class Schedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._variable().assign(self.value(epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs[self.name] = self.value(epoch)
 
     def _variable(self):
         if self.name in self.model.loss.variables:

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.arguments import whole_number
 from keras_vae.batches import array_batches
-from keras_vae.callbacks import FollowEpoch, StopAtNonFinite
+from keras_vae.callbacks.training import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
 from keras_vae.files import whole
 from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
@@ -336,6 +337,10 @@ class KerasContract(Serializable, keras.Model):
                 f"{type(self).__name__}.{method} needs weights: call fit, or build((None, *event_shape)), first. "
                 "Received: a model that is not built."
             )
+
+    def _checked_count(self, count):
+        """A number of draws: an integer tensor, or a whole number; raises `ValueError` for anything else."""
+        return count if tf.is_tensor(count) else whole_number(self, "count", count, least=0)
 
     def checked(self, x, method: str):
         """`x`, after a look at all of an array or at the first batch of anything else; builds the model for it."""

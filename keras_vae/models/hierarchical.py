@@ -133,11 +133,12 @@ class HierarchicalVAE(LatentVariableModel):
         """Draws of all latents from the top down, by name, shape (count, *latent) each.
 
         Args:
-            count: number of draws, an integer or an integer scalar tensor.
+            count: number of draws, 0 or more, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
             temperature: what the distance of each draw to the mean of its prior is multiplied by.
         """
         self._require_built("generate")
+        count = self._checked_count(count)
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         draws = {}

@@ -60,11 +60,12 @@ class SingleLatentModel(LatentVariableModel):
         The draws of a flow are made of normal noise, and it is the noise that is multiplied.
 
         Args:
-            count: number of draws, an integer or an integer scalar tensor.
+            count: number of draws, 0 or more, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
             temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
         """
         self._require_built("generate")
+        count = self._checked_count(count)
         prior = self.prior_distribution()
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
