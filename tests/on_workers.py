@@ -18,8 +18,7 @@ import keras_vae as kv  # noqa: E402
 from keras_vae.callbacks import BackupAndRestore  # noqa: E402
 
 WORKER = STRATEGY.cluster_resolver.task_id
-X = (np.random.default_rng(0).random((22, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 6: 3 and 3
-ODD = X[:19]  # a last one of 3: 2 and 1
+X = (np.random.default_rng(0).random((19, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 3: 2 and 1
 
 
 class Crash(keras.callbacks.Callback):
@@ -46,23 +45,22 @@ def model(scale: float) -> kv.VAE:
     return made
 
 
-def trained(x) -> tuple:
+def trained() -> tuple:
     made = model(scale=1e-6)  # draws all but equal to their mean: workers that draw other noise then agree
-    history = made.fit(x, batch_size=8, epochs=3, validation_data=x, verbose=0).history
-    return history, made.get_weights(), made.evaluate(x, verbose=0), made
+    history = made.fit(X, batch_size=8, epochs=2, validation_data=X, verbose=0).history
+    return history, made.get_weights(), made.evaluate(X, verbose=0), made
 
 
 def check_equal(folder: Path) -> None:
     """The figures, weights and scores of all workers are those of one device."""
-    for name, x in {"even": X, "odd": ODD}.items():
-        with STRATEGY.scope():
-            many = trained(x)
-        one = trained(x)
-        for key, values in one[0].items():
-            np.testing.assert_allclose(many[0][key], values, rtol=2e-5, err_msg=f"{name} {key}")
-        for a, b in zip(one[1], many[1], strict=True):
-            np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6, err_msg=name)
-        np.testing.assert_allclose(many[2], one[2], rtol=2e-5)
+    with STRATEGY.scope():
+        many = trained()
+    one = trained()
+    for key, values in one[0].items():
+        np.testing.assert_allclose(many[0][key], values, rtol=2e-5, err_msg=key)
+    for a, b in zip(one[1], many[1], strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(many[2], one[2], rtol=2e-5)
     with STRATEGY.scope():
         many[3].save(folder / f"worker-{WORKER}.keras")
         many[3].export(folder / f"worker-{WORKER}" / "1")

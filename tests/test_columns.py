@@ -491,7 +491,7 @@ def test_log_likelihood_is_that_of_the_observed_values(linear_vae):
 
 
 def test_multiple_imputation_draws_jointly(linear_vae):
-    missing, draws, samples = np.isnan(HOLES), 300, 4000
+    missing, draws, samples = np.isnan(HOLES), 200, 2000
     filled = kv.evaluation.impute(linear_vae, HOLES, samples=samples, draws=draws)
     assert filled.shape == (draws, *HOLES.shape)
     np.testing.assert_array_equal(filled[:, ~missing], np.broadcast_to(HOLES[~missing], (draws, (~missing).sum())))

@@ -96,7 +96,7 @@ def test_every_public_class_has_a_case():
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_shapes(case, samples):
-    (x, y), model = case.arrays(), case.compiled()
+    (x, y), model = case.arrays(), case.compiled(run_eagerly=True)
     inputs = model.as_inputs(x, y)
     with sampling(samples, fold(1)):
         trace = model(inputs)
@@ -185,7 +185,7 @@ def test_xla_and_mixed_precision_with_static_shapes(name):
 def check_xla_and_mixed_precision(case):
     """What a TPU needs: no real tensor of a training step has a shape that is known only when it runs."""
     keras.config.set_dtype_policy("mixed_bfloat16")
-    (x, y), model = case.arrays(), case.compiled(keras.optimizers.SGD(0.02))
+    (x, y), model = case.arrays(), case.compiled(keras.optimizers.SGD(0.02), run_eagerly=True)
     model.build(x.shape)
     batch = x if y is None else (x, y)
     specs = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape), batch)

@@ -203,7 +203,7 @@ def test_fit_takes_conditions_in_every_form():
     for data in ({"x": x, "y": y, "batch_size": 4, "shuffle": False}, {"x": pairs}):
         keras.utils.set_random_seed(0)
         model = conditional()
-        model.compile("adam", jit_compile=False)
+        model.compile("adam", run_eagerly=True)
         losses.append(model.fit(**data, epochs=2, validation_data=(x, y), verbose=0).history["val_loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     predicted = model.predict((x, y), verbose=0)

@@ -449,7 +449,7 @@ def test_a_resumed_schedule_equals_an_uninterrupted_one(tmp_path):
 
     def fit(epochs, folder):
         model = linear_model()
-        model.compile(keras.optimizers.Adam(1e-2), kv.Capacity(5.0), jit_compile=False)
+        model.compile(keras.optimizers.Adam(1e-2), kv.Capacity(5.0), run_eagerly=True)
         callbacks = [kv.callbacks.BackupAndRestore(folder), LinearSchedule("capacity", 0.0, 5.0, epochs=4)]
         model.fit(x, epochs=epochs, callbacks=callbacks, verbose=0)
         return model.get_weights()
