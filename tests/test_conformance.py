@@ -94,22 +94,22 @@ def test_every_public_class_has_a_case():
     assert public <= covered, f"add a case to tests/cases.py for {public - covered}"
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-def test_shapes(case, samples):
+def test_shapes(case):
     (x, y), model = case.arrays(), case.compiled(run_eagerly=True)
     inputs = model.as_inputs(x, y)
-    with sampling(samples, fold(1)):
-        trace = model(inputs)
-    assert trace.observed.dtype == tf.float32
-    assert trace.likelihood.batch_shape == (samples, len(x))
-    figures = [trace.log_likelihood, trace.kl, trace.log_weight]
-    for latent in trace.latents.values():
-        assert latent.value.shape == (samples, len(x), *latent.posterior.event_shape)
-        figures += [latent.log_ratio, latent.kl]
-    for figure in figures:
-        assert figure.shape == (samples, len(x))
-        assert figure.dtype == tf.float32
-    assert model.loss(trace).shape == (len(x),)
+    for samples in (1, 3):
+        with sampling(samples, fold(1)):
+            trace = model(inputs)
+        assert trace.observed.dtype == tf.float32
+        assert trace.likelihood.batch_shape == (samples, len(x))
+        figures = [trace.log_likelihood, trace.kl, trace.log_weight]
+        for latent in trace.latents.values():
+            assert latent.value.shape == (samples, len(x), *latent.posterior.event_shape)
+            figures += [latent.log_ratio, latent.kl]
+        for figure in figures:
+            assert figure.shape == (samples, len(x))
+            assert figure.dtype == tf.float32
+        assert model.loss(trace).shape == (len(x),)
     assert model.predict(inputs, verbose=0).shape == x.shape
     assert model.generate(3 if y is None else y[:3], seed=0).shape == (3, *x.shape[1:])
 

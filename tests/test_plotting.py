@@ -298,7 +298,7 @@ def test_curves_plot_the_numbers_given():
 
 def test_curves_of_a_fit(vectors):
     model = vae((3,), latent_size=2)
-    model.compile("adam", kv.ELBO())
+    model.compile("adam", kv.ELBO(), run_eagerly=True)
     history = model.fit(vectors, epochs=4, validation_data=vectors, validation_freq=2, verbose=0)
     for given in (history, history.history):
         train, validation = plotting.curves(given).axes[0].lines
