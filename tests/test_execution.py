@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 import keras_vae as kv
-from keras_vae.evaluation.log_likelihood import Progress, draw_bytes
+from keras_vae.evaluation.log_likelihood import draw_bytes
+from keras_vae.evaluation.progress import Progress
 from keras_vae.models.execution import prefers_xla, steps_for
 from keras_vae.replicas import global_mean
 from keras_vae.sampling import fold

@@ -1,20 +1,16 @@
 """Importance-sampled log p(x) over a data set."""
 
 import collections
-import json
 import math
 import os
-import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.files import whole
+from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
 from keras_vae.models.execution import prefers_xla
@@ -173,98 +169,6 @@ def draw_bytes(model: LatentVariableModel) -> int:
     sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
     weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
     return max(1, sum(sizes) - weights)
-
-
-class Progress:
-    """Values of the batches so far, kept in a file if there is a name for one.
-
-    Args:
-        path: name of the file, or None.
-        model, samples, seed: what the values depend on; a file of others is refused.
-    """
-
-    SECONDS = 5  # between two writes
-
-    def __init__(self, path: str | os.PathLike | None, model: LatentVariableModel, samples: int, seed: int):
-        self.path = None if path is None else Path(path)
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
-        self.digests: list[int] = []
-        self.written = time.monotonic()
-        self.key = (
-            f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}, "
-            f"config={zlib.crc32(_config(model).encode()):08x}"
-        )
-        if self.path is not None and self.path.exists():
-            self._read()
-
-    def _read(self) -> None:
-        with np.load(self.path, allow_pickle=False) as file:
-            if str(file["key"]) != self.key:
-                raise ValueError(
-                    f"log_likelihood needs resume to name a new file, or one of the same model and arguments: "
-                    f"{self.key}. Received: {self.path} with {file['key']}."
-                )
-            ends = np.cumsum(file["sizes"])[:-1]
-            parts = (np.split(file[name], ends) for name in ("values", "effective_samples"))
-            self.parts = list(zip(*parts, strict=True))
-            self.digests = file["digests"].tolist()
-
-    def has(self, step: int, *arrays: np.ndarray) -> bool:
-        """Whether the values of a batch are there already."""
-        digest = _checksum(*arrays)
-        if step == len(self.digests):
-            self.digests.append(digest)
-        elif digest != self.digests[step]:
-            raise ValueError(
-                f"log_likelihood needs the data that {self.path} was begun with. Received: another batch {step}."
-            )
-        return step < len(self.parts)
-
-    def add(self, values: np.ndarray, effective: np.ndarray) -> None:
-        """Keeps the values of the next batch."""
-        self.parts.append((values, effective))
-        if time.monotonic() - self.written > self.SECONDS:
-            self.write()
-
-    def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values and effective samples of all batches."""
-        values, effective = zip(*self.parts, strict=True)
-        return np.concatenate(values), np.concatenate(effective)
-
-    def write(self) -> None:
-        """Replaces the file by one with all values so far."""
-        self.written = time.monotonic()
-        if self.path is None or not self.parts:
-            return
-        values, effective = self.results()
-        sizes = [len(part) for part, _ in self.parts]
-        digests = self.digests[: len(self.parts)]
-        with whole(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, key=self.key, values=values, effective_samples=effective, sizes=sizes, digests=digests)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.write()
-
-
-def _config(model: LatentVariableModel) -> str:
-    """What a model is made of, without the names of its layers, which count up with every layer that is made."""
-
-    def without_names(part):
-        if isinstance(part, dict):
-            return {key: without_names(value) for key, value in part.items() if key != "name"}
-        return [without_names(value) for value in part] if isinstance(part, list) else part
-
-    return json.dumps(without_names(keras.saving.serialize_keras_object(model)["config"]), sort_keys=True)
-
-
-def _checksum(*arrays: np.ndarray) -> int:
-    checksum = 0
-    for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-    return checksum
 
 
 def _batches(model, data, batch_size):

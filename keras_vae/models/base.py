@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -188,19 +187,6 @@ class LatentVariableModel(KerasContract):
                 self._mean(name)
             self._seen["examples"]
             self.optimizer.build(self.trainable_weights)
-
-    def check_missing(self, x) -> None:
-        """Raises `ValueError` for an array with missing values (NaN) that a network passes on."""
-        missing = np.isnan(x).reshape(len(x), -1).any(axis=1) if x.dtype.kind == "f" else np.zeros(1, bool)
-        if not missing.any():
-            return
-        with sampling(samples=1, seed=fold(0)):
-            trace = self(self.example_inputs(tf.constant(x[missing][:1])))
-        if not np.isfinite(trace.log_likelihood + trace.kl):
-            raise ValueError(
-                f"{type(self).__name__} needs networks that take missing values, as the layer ObservedValues makes of "
-                "any network that it comes first in. Received: data with NaN, which comes out of the networks as NaN."
-            )
 
     def reset_metrics(self):
         """Begins the means anew, as Keras does at the start of each epoch and pass."""
