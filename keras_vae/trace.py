@@ -109,17 +109,29 @@ def stopped(distribution: tfd.Distribution) -> tfd.Distribution:
         TypeError: for a distribution that is made of more than tensors, numbers and other distributions, such as a
             flow, whose networks can not be stopped.
     """
+    try:
+        return with_parameters(distribution, tf.stop_gradient)
+    except TypeError as error:
+        raise TypeError(f"{error} Use an objective that does not need it, such as ELBO or IWAE.") from None
 
-    def stop(name, value):
+
+def with_parameters(distribution: tfd.Distribution, function: Callable[[tf.Tensor], tf.Tensor]) -> tfd.Distribution:
+    """A copy of a distribution whose tensors, and those of the distributions it is made of, are `function` of them.
+
+    Raises:
+        TypeError: for a distribution that is made of more than tensors, numbers and other distributions.
+    """
+
+    def changed(name, value):
         if isinstance(value, tfd.Distribution):
-            return stopped(value)
+            return with_parameters(value, function)
         if tf.is_tensor(value):
-            return tf.stop_gradient(value)
+            return function(value)
         if value is None or isinstance(value, bool | int | float | str | tuple | tf.DType | tf.TensorShape):
             return value
         raise TypeError(
-            f"The density of {type(distribution).__name__} can not be stopped: its {name} is no tensor. Use an "
-            f"objective that does not need it, such as ELBO or IWAE. Received: {value!r}."
+            f"The parameters of {type(distribution).__name__} can not be replaced: its {name} is no tensor. "
+            f"Received: {value!r}."
         )
 
-    return distribution.copy(**{name: stop(name, value) for name, value in distribution.parameters.items()})
+    return distribution.copy(**{name: changed(name, value) for name, value in distribution.parameters.items()})

@@ -26,6 +26,7 @@ from keras_vae.distributions import (
     StudentT,
 )
 from keras_vae.distributions.columns import accepts
+from keras_vae.sampling import fold
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 RNG = np.random.default_rng(0)
@@ -119,6 +120,22 @@ def test_log_prob_is_that_of_each_column():
     np.testing.assert_allclose(distribution.log_prob_by_column(x), expected, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(distribution.log_prob(x), expected.sum(axis=1), rtol=2e-4)
     assert (distribution.batch_shape, distribution.event_shape) == ((60,), (8,))
+
+
+def test_distributions_at_places_of_a_batch():
+    one_value = {"grey": kv.DiscretizedLogistic(1, components=2, levels=7), "modes": kv.NormalMixture(1, components=3)}
+    layer = built(kinds() | one_value)
+    rows = layer(np.stack([CONTEXT, CONTEXT + 1]))
+    places = np.random.default_rng(4).integers(0, [2, len(CONTEXT)], (9, 5, 2))
+    at = rows.at(tf.constant(places, tf.int32))
+    assert at.batch_shape == (9, 5)
+    x = np.append(complete_rows(), np.full((len(CONTEXT), 2), 3), axis=1).astype("float32")
+    expected = rows.log_prob_by_column(x).numpy()[places[..., 0], places[..., 1]]
+    np.testing.assert_allclose(at.log_prob_by_column(x[places[..., 1]]), expected, rtol=1e-5)
+    draws = at.sample(seed=fold(1)).numpy()
+    assert draws.shape == (9, 5, 10)
+    at = rows.at(tf.zeros([50, 2], tf.int32))
+    assert len(set(at.sample(seed=fold(1)).numpy()[:, 0])) == 50, "one place, but noise of its own for each draw"
 
 
 def test_missing_values_drop_out():
@@ -491,7 +508,7 @@ def test_log_likelihood_is_that_of_the_observed_values(linear_vae):
 
 
 def test_multiple_imputation_draws_jointly(linear_vae):
-    missing, draws, samples = np.isnan(HOLES), 200, 2000
+    missing, draws, samples = np.isnan(HOLES), 300, 4000
     filled = kv.evaluation.impute(linear_vae, HOLES, samples=samples, draws=draws)
     assert filled.shape == (draws, *HOLES.shape)
     np.testing.assert_array_equal(filled[:, ~missing], np.broadcast_to(HOLES[~missing], (draws, (~missing).sum())))

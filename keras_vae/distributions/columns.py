@@ -15,6 +15,7 @@ from keras_vae.distributions.discrete import Categorical
 from keras_vae.distributions.normal import OptimalScaleNormal
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.sampling import fold
+from keras_vae.trace import with_parameters
 
 tfd = tfp.distributions
 
@@ -210,6 +211,21 @@ class RowDistribution(tfd.Distribution):
     def _log_probs(self, value) -> list[tf.Tensor]:
         values = self.layer.split(tf.cast(tf.convert_to_tensor(value), tf.float32))
         return [_log_prob(*each) for each in zip(self.parts, values, self.layer._stand_ins, strict=True)]
+
+    def at(self, places: tf.Tensor) -> "RowDistribution":
+        """The distributions at some places of a batch of distributions.
+
+        Args:
+            places: indices into the batch shape, int32 of shape (..., batch axes).
+
+        Returns:
+            A distribution of batch shape (...).
+        """
+
+        def gather(parameter):
+            return tf.gather_nd(parameter, places) if len(parameter.shape) > places.shape[-1] else parameter
+
+        return RowDistribution(self.layer, [with_parameters(part, gather) for part in self.parts])
 
     def expected_codes(self) -> tf.Tensor:
         """Expectation of each number, and the probabilities of each category, shape (..., numbers + levels).

@@ -180,14 +180,10 @@ class _Draws(_Estimate):
         noise = standard_normal([self.draws, chunk, batch], fold(seed, 1))
         gumbel = -tf.math.log(-tfd.Normal(0.0, 1.0).log_cdf(noise))
         scores = trace.log_weight + gumbel  # [draws, chunk, batch]
-        best = tf.argmax(scores, axis=1, output_type=tf.int32)
-
-        def draw(number_and_best):  # of its own noise, though two draws may choose one z
-            number, best = number_and_best
-            values = trace.likelihood.sample(seed=fold(seed, 2, number))  # [chunk, batch, values]
-            return tf.gather_nd(values, tf.stack([best, tf.range(batch)], axis=-1))
-
-        return tf.reduce_max(scores, axis=1), tf.map_fn(draw, (tf.range(self.draws), best), tf.float32)
+        best = tf.argmax(scores, axis=1, output_type=tf.int32)  # [draws, batch]
+        places = tf.stack([best, tf.broadcast_to(tf.range(batch), tf.shape(best))], axis=-1)
+        # Each draw has noise of its own, though two draws may choose one z.
+        return tf.reduce_max(scores, axis=1), trace.likelihood.at(places).sample(seed=fold(seed, 2))
 
     def merge(self, kept, new):
         better = new[0] > kept[0]
