@@ -112,7 +112,9 @@ def stopped(distribution: tfd.Distribution) -> tfd.Distribution:
     try:
         return with_parameters(distribution, tf.stop_gradient)
     except TypeError as error:
-        raise TypeError(f"{error} Use an objective that does not need it, such as ELBO or IWAE.") from None
+        raise TypeError(
+            f"{error} Use an objective that does not stop the gradient of a density, such as ELBO or IWAE."
+        ) from None
 
 
 def with_parameters(distribution: tfd.Distribution, function: Callable[[tf.Tensor], tf.Tensor]) -> tfd.Distribution:
@@ -130,8 +132,8 @@ def with_parameters(distribution: tfd.Distribution, function: Callable[[tf.Tenso
         if value is None or isinstance(value, bool | int | float | str | tuple | tf.DType | tf.TensorShape):
             return value
         raise TypeError(
-            f"The parameters of {type(distribution).__name__} can not be replaced: its {name} is no tensor. "
-            f"Received: {value!r}."
+            f"{type(distribution).__name__} needs {name} to be a tensor, to be copied with another one. "
+            f"Received: a {type(value).__name__}."
         )
 
     return distribution.copy(**{name: changed(name, value) for name, value in distribution.parameters.items()})

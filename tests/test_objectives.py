@@ -379,6 +379,8 @@ def test_objectives_refuse_what_they_would_compute_wrongly():
         refuses(conditional, objective, f"{type(objective).__name__} needs a model with one prior", y=x)
     flow = kv.VAE(kv.PlanarFlow(3, kv.dense_encoder(2)), kv.FixedScaleNormal(2), kv.StandardNormal(3))
     refuses(flow, kv.Capacity(), "Capacity needs a KL in closed form")
+    for objective in (kv.StickingTheLanding(), kv.DoublyReparameterized()):
+        refuses(flow, objective, "TransformedNormal needs .* a list. Use an objective that does not stop .* ELBO")
     refuses(kv.Autoencoder(kv.dense_encoder(2), kv.FixedScaleNormal(2)), kv.VIMCO(), "VIMCO needs a model with latent")
     relaxed = kv.VAE(kv.RelaxedOneHotCategorical(3), kv.FixedScaleNormal(2), kv.RelaxedOneHotCategorical(3))
     refuses(relaxed, kv.BetaTC(2.0, examples=4), "BetaTC needs a posterior of independent values")
