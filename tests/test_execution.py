@@ -157,19 +157,20 @@ def test_memory_bounds_the_draws_of_a_chunk():
     assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
 
 
-@pytest.mark.parametrize(("draws", "at_once"), [(8, 2), (4, 1)])
-def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, at_once, monkeypatch):
+@pytest.mark.parametrize(("draws", "side_by_side"), [(8, True), (7, False)])
+def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, side_by_side, monkeypatch):
     model = dense_model()
     model.build((None, 6))
-    gate, running, most = threading.Barrier(at_once), [], []
+    both, met = threading.Barrier(2), []
 
     def scorer(model, samples, rows):
         def score(x, seed, largest):
-            running.append(None)
-            gate.wait(timeout=30)  # for the other one, if there shall be two
-            most.append(len(running))
-            gate.wait(timeout=30)
-            running.pop()
+            try:
+                both.wait(timeout=10 if side_by_side else 0.3)
+                met.append(True)
+            except threading.BrokenBarrierError:
+                met.append(False)
+                both.reset()
             return np.full(len(x), seed[0]), np.ones(len(x))
 
         return score
@@ -178,7 +179,7 @@ def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, at_once,
     monkeypatch.setattr(module, "_scorer", scorer)
     memory = draws * draw_bytes(model)
     score = kv.evaluation.log_likelihood(model, X[:16], samples=3, batch_size=4, memory=memory, verbose=0)
-    assert most == [at_once] * 4
+    assert met == [side_by_side] * 4
     np.testing.assert_array_equal(score.values, np.repeat([int(fold(0, step)[0]) for step in range(4)], 4))
 
 
