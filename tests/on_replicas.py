@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from on_devices import X, check_same, model, trained
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore
@@ -15,22 +16,6 @@ devices = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(devices[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 # One for all checks: TensorFlow lets strategies over the same devices share the numbers of their collective operations.
 STRATEGY = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-X = (np.random.default_rng(0).random((19, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 3: 2 and 1
-
-
-def model(scale: float = 1e-6) -> kv.VAE:
-    """A model whose draws are all but equal to their mean: devices that draw other noise then agree."""
-    keras.utils.set_random_seed(1)
-    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
-    made = kv.VAE(kv.FixedScaleNormal(2, encoder, scale=scale), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
-    made.compile(keras.optimizers.SGD(0.1), kv.ELBO(), jit_compile=False)
-    return made
-
-
-def trained() -> tuple:
-    made = model()
-    history = made.fit(X, batch_size=8, epochs=2, validation_data=X, verbose=0).history
-    return history, made.get_weights(), made.evaluate(X, verbose=0), made.predict(X, verbose=0), made
 
 
 def served(path: str) -> np.ndarray:
@@ -39,19 +24,17 @@ def served(path: str) -> np.ndarray:
 
 def check_equal(folder: str) -> None:
     one = trained()
+    expected = one[3].predict(X, verbose=0)
     with STRATEGY.scope():
         two = trained()
-    for key, values in one[0].items():
-        np.testing.assert_allclose(two[0][key], values, rtol=2e-5, err_msg=key)
-    for a, b in zip(one[1], two[1], strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(two[2], one[2], rtol=2e-5)
-    np.testing.assert_allclose(two[3], one[3], rtol=1e-4, atol=1e-6)
+        predicted = two[3].predict(X, verbose=0)
+    check_same(one, two)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-4, atol=1e-6)
     with STRATEGY.scope():
-        two[4].save(f"{folder}/two.keras")
-        two[4].export(f"{folder}/export/1")
+        two[3].save(f"{folder}/two.keras")
+        two[3].export(f"{folder}/export/1")
     for part in (kv.load_model(f"{folder}/two.keras").predict(X, verbose=0), served(f"{folder}/export/1")):
-        np.testing.assert_allclose(part, two[3], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(part, predicted, rtol=1e-5, atol=1e-6)
 
 
 def check_noise() -> None:

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 STRATEGY = tf.distribute.MultiWorkerMirroredStrategy()  # before anything else runs
 
+from on_devices import X, check_same, model, trained  # noqa: E402
+
 import keras_vae as kv  # noqa: E402
 from keras_vae.callbacks import BackupAndRestore  # noqa: E402
 
 WORKER = STRATEGY.cluster_resolver.task_id
-X = (np.random.default_rng(0).random((19, 6)) < 0.4).astype("float32")  # batches of 8, a last one of 3: 2 and 1
 
 
 class Crash(keras.callbacks.Callback):
@@ -37,30 +38,12 @@ class Crash(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def model(scale: float) -> kv.VAE:
-    keras.utils.set_random_seed(1)
-    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
-    made = kv.VAE(kv.FixedScaleNormal(2, encoder, scale=scale), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
-    made.compile(keras.optimizers.SGD(0.1), kv.ELBO(), jit_compile=False)
-    return made
-
-
-def trained() -> tuple:
-    made = model(scale=1e-6)  # draws all but equal to their mean: workers that draw other noise then agree
-    history = made.fit(X, batch_size=8, epochs=2, validation_data=X, verbose=0).history
-    return history, made.get_weights(), made.evaluate(X, verbose=0), made
-
-
 def check_equal(folder: Path) -> None:
     """The figures, weights and scores of all workers are those of one device."""
     with STRATEGY.scope():
         many = trained()
     one = trained()
-    for key, values in one[0].items():
-        np.testing.assert_allclose(many[0][key], values, rtol=2e-5, err_msg=key)
-    for a, b in zip(one[1], many[1], strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(many[2], one[2], rtol=2e-5)
+    check_same(one, many)
     with STRATEGY.scope():
         many[3].save(folder / f"worker-{WORKER}.keras")
         many[3].export(folder / f"worker-{WORKER}" / "1")

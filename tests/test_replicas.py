@@ -17,7 +17,7 @@ def test_two_devices_train_what_one_does(tmp_path, run_python):
     """Same logs, weights, scores and reconstructions, with uneven last batches, and resumed; other noise on each."""
     script = ROOT / "tests" / "on_replicas.py"
     code = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    assert run_python(code, script, tmp_path).strip().endswith("all equal")
+    assert run_python(code, script, tmp_path, PYTHONPATH=str(ROOT / "tests")).strip().endswith("all equal")
 
 
 def two_workers(*arguments) -> list[tuple[int, str]]:
