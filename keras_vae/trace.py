@@ -1,13 +1,66 @@
 """What a model says about one batch: its latent variables, their priors, and the likelihood of the data."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 tfd = tfp.distributions
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A draw, and what its density needs.
+
+    Attributes:
+        value: what the model sees, shape (*sample, *batch, *event).
+        point: None, or other coordinates of the value, in which its density is exact where float32 has rounded the
+            value itself: the logits of a relaxed draw. `at_points` makes a distribution that takes them.
+        log_prob: None, or the log-density of the draw under the distribution it came from, nats, shape
+            (*sample, *batch), where that is a by-product of drawing: of a flow, whose map need not be inverted.
+    """
+
+    value: tf.Tensor
+    point: tf.Tensor | None = None
+    log_prob: tf.Tensor | None = None
+
+    def along(self, path: Callable[[tf.Tensor], tf.Tensor]) -> "Draw":
+        """The draw, with its value and its point sent through `path`, which changes their gradients alone."""
+        return replace(self, value=path(self.value), point=None if self.point is None else path(self.point))
+
+
+def draw_from(distribution: tfd.Distribution, sample_shape: Sequence, seed: tf.Tensor) -> Draw:
+    """Draws, shape (*sample_shape, *batch, *event), by the distribution's method `draw` where it has one."""
+    if hasattr(distribution, "draw"):
+        return distribution.draw(sample_shape, seed)
+    return Draw(distribution.sample(sample_shape, seed=seed))
+
+
+def at_points(distribution: tfd.Distribution) -> tfd.Distribution:
+    """The distribution whose log_prob takes the points of draws, and gives the log-density of their values.
+
+    A distribution that has points says how by a method `at_points`; one that is made of others, such as a mixture,
+    is made of theirs.
+
+    Raises:
+        TypeError: for a distribution without points.
+    """
+    if hasattr(distribution, "at_points"):
+        return distribution.at_points()
+    parts = {
+        name: at_points(part)
+        for name, part in distribution.parameters.items()
+        if isinstance(part, tfd.Distribution) and name != "mixture_distribution"
+    }
+    if not parts:
+        raise TypeError(
+            "The density of a relaxed draw needs a prior of relaxed variables, or a mixture of them. "
+            f"Received: {distribution.name}."
+        )
+    return distribution.copy(**parts)
 
 
 @dataclass(frozen=True)
@@ -22,6 +75,9 @@ class Latent:
             `keras_vae.sampling`.
         closed_form: False where the prior depends on the draws themselves, so that the KL of the two distributions is
             not the expectation of -log_ratio.
+        present: None, or how far the variable is there, from 0 to 1, shape (samples, batch): a factor on its log
+            densities and its KL, for objects that may be absent and steps past the end.
+        drawn: None, or the draw that `value` is of, with what its density needs.
     """
 
     value: tf.Tensor
@@ -29,16 +85,33 @@ class Latent:
     prior: tfd.Distribution
     path: Callable[[tf.Tensor], tf.Tensor] | None = None
     closed_form: bool = True
+    present: tf.Tensor | None = None
+    drawn: Draw | None = None
+
+    def log_prob_under(self, distribution: tfd.Distribution, expand: int | None = None) -> tf.Tensor:
+        """Log-density of the draws under any distribution of their kind, nats.
+
+        Args:
+            distribution: of a batch shape that broadcasts to that of the draws.
+            expand: None, or the axis at which the draws get a new one of length 1.
+        """
+        point = None if self.drawn is None else self.drawn.point
+        if point is not None:
+            distribution = at_points(distribution)
+        values = self.value if point is None else point
+        return distribution.log_prob(values if expand is None else tf.expand_dims(values, expand))
 
     @cached_property
     def log_prior(self) -> tf.Tensor:
         """log p(z) at the draws, nats, shape (samples, batch)."""
-        return self.prior.log_prob(self.value)
+        return self._where_present(self.log_prob_under(self.prior))
 
     @cached_property
     def log_posterior(self) -> tf.Tensor:
         """log q(z | x) at the draws, nats, shape (samples, batch)."""
-        return self.posterior.log_prob(self.value)
+        if self.drawn is not None and self.drawn.log_prob is not None:
+            return self._where_present(self.drawn.log_prob)
+        return self._where_present(self.log_prob_under(self.posterior))
 
     @cached_property
     def log_ratio(self) -> tf.Tensor:
@@ -48,7 +121,7 @@ class Latent:
     @cached_property
     def log_ratio_along_path(self) -> tf.Tensor:
         """`log_ratio`, whose gradient reaches the parameters of q through the draws only, not through its density."""
-        return self.log_prior - stopped(self.posterior).log_prob(self.value)
+        return self.log_prior - self._where_present(self.log_prob_under(stopped(self.posterior)))
 
     @cached_property
     def exact_kl(self) -> tf.Tensor | None:
@@ -59,12 +132,15 @@ class Latent:
             exact = self.posterior.kl_divergence(self.prior)
         except NotImplementedError:  # TFP's answer for a pair of families without a registered closed form
             return None
-        return tf.broadcast_to(exact, tf.shape(self.value)[:2])
+        return self._where_present(tf.broadcast_to(exact, tf.shape(self.value)[:2]))
 
     @cached_property
     def kl(self) -> tf.Tensor:
         """KL(q(z | x) || p(z)), nats, shape (samples, batch): exact where there is a closed form, else -log_ratio."""
         return -self.log_ratio if self.exact_kl is None else self.exact_kl
+
+    def _where_present(self, nats: tf.Tensor) -> tf.Tensor:
+        return nats if self.present is None else tf.math.multiply_no_nan(nats, self.present)
 
 
 @dataclass(frozen=True)
@@ -72,14 +148,27 @@ class Trace:
     """One pass of a model over a batch.
 
     Attributes:
-        observed: the data, shape (batch, *event), float32.
+        observed: the data, shape (batch, *event), float32, or whatever the log_prob of the likelihood takes.
         likelihood: p(x | z), batch shape (samples, batch).
         latents: the latent variables by name; empty for a model without any.
+        terms: what else is minimised, by name: commitment, supervised, ..., each of shape (samples, batch) or
+            (batch,). Objectives add them to the loss, with the weights of `Weighted`; they are no part of the bound.
+        context: None, or what a baseline or a critic of the objective may look at in place of `observed`.
+        units: how many units each example has, by name, shape (batch,), {"token": lengths}: the logs have the bound
+            in nats for each of them.
     """
 
     observed: tf.Tensor
     likelihood: tfd.Distribution
     latents: dict[str, Latent] = field(default_factory=dict)
+    terms: dict[str, tf.Tensor] = field(default_factory=dict)
+    context: Any = None
+    units: dict[str, tf.Tensor] = field(default_factory=dict)
+
+    @property
+    def seen(self):
+        """What a baseline may look at: `context`, or else the data."""
+        return self.observed if self.context is None else self.context
 
     @cached_property
     def log_likelihood(self) -> tf.Tensor:

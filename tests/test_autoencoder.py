@@ -19,7 +19,8 @@ from test_conformance import (  # noqa: F401 (these run on the cases of this fil
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore
-from keras_vae.sampling import fold, sampling, uniform
+from keras_vae.noise import fold, uniform
+from keras_vae.sampling import sampling
 
 RNG = np.random.default_rng(0)
 

@@ -11,7 +11,8 @@ import tensorflow_probability as tfp
 from cases import CASES, binary_images, decoder, encoder
 
 import keras_vae as kv
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 X = binary_images()
 SHAPE = (8, 8, 1)

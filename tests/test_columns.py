@@ -26,7 +26,7 @@ from keras_vae.distributions import (
     StudentT,
 )
 from keras_vae.distributions.columns import accepts
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 
 tfd, tfb = tfp.distributions, tfp.bijectors
 RNG = np.random.default_rng(0)

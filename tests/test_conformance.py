@@ -10,7 +10,8 @@ import tensorflow as tf
 from cases import AUTOENCODERS, CASES, LINEAR
 
 import keras_vae as kv
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 # All that a case can differ in, in few cases; the others take minutes: `pytest -m slow tests/test_conformance.py`.
 QUICK = [

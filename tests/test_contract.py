@@ -10,7 +10,8 @@ from cases import CASES, binary_images
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore, HistoryLogger
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 X = binary_images(count=25)  # batches of 10 leave a last one of 5
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, len(X)).astype("float32")

@@ -13,7 +13,8 @@ import tensorflow_probability as tfp
 import keras_vae as kv
 from keras_vae.distributions.discrete import softplus as bernoulli_softplus
 from keras_vae.distributions.sphere import log_beta_draws
-from keras_vae.sampling import StoppedPath, fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import StoppedPath, sampling
 from keras_vae.trace import Latent, stopped
 
 tfd = tfp.distributions

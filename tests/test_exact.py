@@ -10,7 +10,8 @@ import tensorflow_probability as tfp
 
 import keras_vae as kv
 from keras_vae.distributions.discrete import softplus
-from keras_vae.sampling import fold, sampling, standard_normal, threefry
+from keras_vae.noise import fold, standard_normal, threefry
+from keras_vae.sampling import sampling
 
 tfd = tfp.distributions
 

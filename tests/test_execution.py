@@ -12,8 +12,8 @@ import keras_vae as kv
 from keras_vae.evaluation.log_likelihood import draw_bytes
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models.execution import prefers_xla, steps_for
+from keras_vae.noise import fold
 from keras_vae.replicas import global_mean
-from keras_vae.sampling import fold
 
 X = (np.random.default_rng(0).random((23, 6)) < 0.4).astype("float32")
 

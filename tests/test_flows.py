@@ -13,7 +13,8 @@ import tensorflow_probability as tfp
 import keras_vae as kv
 from keras_vae.distributions.transforms import Planar, TransformedNormal, fixed_noise
 from keras_vae.networks import MADE
-from keras_vae.sampling import fold, sampling, standard_normal
+from keras_vae.noise import fold, standard_normal
+from keras_vae.sampling import sampling
 
 tfd = tfp.distributions
 

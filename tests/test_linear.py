@@ -15,7 +15,8 @@ from test_conformance import SERVE, test_config_round_trip  # noqa: F401 (runs o
 
 import keras_vae as kv
 from keras_vae.models.gaussian import Moments, log_density
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 RNG = np.random.default_rng(0)
 SIZE, LATENT, COUNT = 7, 2, 500

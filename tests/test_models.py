@@ -9,7 +9,8 @@ from cases import CASES, conditional, hierarchy, ladder, one_hot
 
 import keras_vae as kv
 from keras_vae.evaluation import log_likelihood
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 RNG = np.random.default_rng(0)
 # p(z2) = N(0, 1), p(z1 | z2) = N(A z2, TOP^2), p(x | z1) = N(W z1, BOTTOM^2), for two values z1 and three x

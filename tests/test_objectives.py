@@ -10,8 +10,9 @@ import tensorflow as tf
 
 import keras_vae as kv
 from keras_vae.callbacks import CyclicalSchedule, ExponentialSchedule, LinearSchedule, Schedule
+from keras_vae.noise import fold
 from keras_vae.objectives.aggregate import squared_mmd
-from keras_vae.sampling import fold, sampling
+from keras_vae.sampling import sampling
 
 X = np.array([[0.8, -0.5]], "float32")
 SCALE = 0.6  # of the likelihood

@@ -13,7 +13,8 @@ import tensorflow as tf
 from cases import binary_images, counts, decoder, encoder, levels, positive_vectors, vectors
 
 import keras_vae as kv
-from keras_vae.sampling import fold, sampling
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
 
 LATENT = 3
 REAL_POSTERIORS = {

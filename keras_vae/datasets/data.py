@@ -10,7 +10,7 @@ from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, LearnedScaleNormal
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
 SAMPLE = 2**22  # values looked at, where looking at all of them would mean reading all files

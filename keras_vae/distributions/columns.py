@@ -14,7 +14,7 @@ from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
 from keras_vae.distributions.normal import OptimalScaleNormal
 from keras_vae.networks.missing import ObservedValues
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 from keras_vae.trace import with_parameters
 
 tfd = tfp.distributions

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.normal import IndependentNormal
-from keras_vae.sampling import standard_normal
+from keras_vae.noise import standard_normal
 
 tfd = tfp.distributions
 

@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import fraction, positive
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
-from keras_vae.sampling import standard_normal
+from keras_vae.noise import standard_normal
 
 tfd = tfp.distributions
 

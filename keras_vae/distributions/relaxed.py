@@ -1,8 +1,8 @@
 """Binary and categorical variables made continuous, so that draws carry gradients.
 
-In float32 many draws are rounded to 0 or 1, where their density has no meaning. So a draw keeps its logits, in an
-attribute of its tensor: the density of that very tensor, under posterior and prior, is computed from them and is exact.
-Any other value is scored by its own logarithm.
+In float32 many draws are rounded to 0 or 1, where their density has no meaning. So `draw` gives the logits of a draw
+with it, its point: densities under posterior and prior are computed from them (`at_points`) and are exact. `log_prob`
+of a value goes by the value's own logarithm.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
+from keras_vae.trace import Draw
 
 tfd = tfp.distributions
 
@@ -92,37 +93,50 @@ class RelaxedOneHotCategorical(_Relaxed):
 
 
 class _Independent(tfd.Independent):
-    """Independent relaxed values, whose draws keep their logits."""
+    """Independent relaxed values."""
 
-    def _call_sample_n(self, sample_shape, seed=None, **kwargs):
-        value = super()._call_sample_n(sample_shape, seed, **kwargs)
-        value.logits = tf.reshape(self.distribution.drawn, tf.shape(value))
-        value.logits.set_shape(value.shape)
-        return value
+    def draw(self, sample_shape, seed) -> Draw:
+        """Draws with their logits, shape (*sample_shape, *batch, *event)."""
+        return self.distribution.draw(sample_shape, seed)
 
 
 class _Concrete(TensorDistribution):
+    """Relaxed values; `of_points` says that log_prob takes their logits, and not the values themselves."""
+
     event_axes = 0
 
-    def __init__(self, logits, temperature):
-        super().__init__(logits, self.event_axes, logits=logits, temperature=temperature)
-        self.logits, self.temperature = logits, temperature
-        self.drawn = None  # logits of the last draw
+    def __init__(self, logits, temperature, of_points=False):
+        super().__init__(logits, self.event_axes, logits=logits, temperature=temperature, of_points=of_points)
+        self.logits, self.temperature, self.of_points = logits, temperature, of_points
+
+    def at_points(self):
+        """The same density, of the values whose logits log_prob is given."""
+        return self.copy(of_points=True)
+
+    def draw(self, sample_shape, seed) -> Draw:
+        """Draws with their logits, shape (*sample_shape, *batch, *event)."""
+        noise = self._noise(tf.concat([tf.cast(sample_shape, tf.int32), tf.shape(self.logits)], axis=0), seed)
+        point = self._point((self.logits + noise) / self.temperature)
+        return Draw(self._value(point), point)
+
+    def _sample_n(self, n, seed=None):
+        return self.draw([n], tfp.random.sanitize_seed(seed)).value
 
 
 class _RelaxedBernoulli(_Concrete):
     """log p(y) = log T + a - 2 softplus(a) - log y - log (1 - y), a = logit - T logit(y)."""
 
-    def _sample_n(self, n, seed=None):
-        shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
-        noise = tfd.Logistic(tf.zeros([]), 1.0).sample(shape, seed=seed)
-        self.drawn = (self.logits + noise) / self.temperature
-        return tf.sigmoid(self.drawn)
+    def _noise(self, shape, seed):
+        return tfd.Logistic(tf.zeros([]), 1.0).sample(shape, seed=seed)
+
+    def _point(self, logits):
+        return logits
+
+    def _value(self, point):
+        return tf.sigmoid(point)
 
     def _log_prob(self, value):
-        logits = getattr(value, "logits", None)
-        if logits is None:
-            logits = tf.math.log(tf.maximum(value, TINY)) - tf.math.log(tf.maximum(1 - value, TINY))
+        logits = value if self.of_points else _log(value) - _log(1 - value)
         a = self.logits - self.temperature * logits
         jacobian = tf.math.softplus(logits) + tf.math.softplus(-logits)  # -log y - log (1 - y)
         return tf.math.log(self.temperature) + a - 2 * tf.math.softplus(a) + jacobian
@@ -140,17 +154,18 @@ class _RelaxedOneHotCategorical(_Concrete):
 
     event_axes = 1
 
-    def _sample_n(self, n, seed=None):
-        shape = tf.concat([[n], tf.shape(self.logits)], axis=0)
-        noise = tfd.Gumbel(tf.zeros([]), 1.0).sample(shape, seed=seed)
-        self.drawn = tf.nn.log_softmax((self.logits + noise) / self.temperature)
-        return tf.exp(self.drawn)
+    def _noise(self, shape, seed):
+        return tfd.Gumbel(tf.zeros([]), 1.0).sample(shape, seed=seed)
+
+    def _point(self, logits):
+        return tf.nn.log_softmax(logits)
+
+    def _value(self, point):
+        return tf.exp(point)
 
     def _log_prob(self, value):
         count = self.logits.shape[-1]
-        log_value = getattr(value, "logits", None)
-        if log_value is None:
-            log_value = tf.math.log(tf.maximum(value, TINY))
+        log_value = value if self.of_points else _log(value)
         a = self.logits - self.temperature * log_value
         constant = tf.math.lgamma(float(count)) + (count - 1) * tf.math.log(self.temperature)
         return constant + tf.reduce_sum(a - log_value, axis=-1) - count * tf.reduce_logsumexp(a, axis=-1)
@@ -162,3 +177,7 @@ class _RelaxedOneHotCategorical(_Concrete):
     def _variance(self):
         mean = tf.nn.softmax(self.logits)
         return mean * (1 - mean)
+
+
+def _log(value):
+    return tf.math.log(tf.maximum(value, TINY))

@@ -10,7 +10,7 @@ import tensorflow_probability as tfp
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
 from keras_vae.distributions.transforms import Reflection
-from keras_vae.sampling import fold, standard_normal, uniform
+from keras_vae.noise import fold, standard_normal, uniform
 
 tfd = tfp.distributions
 

@@ -13,7 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import TensorDistribution
-from keras_vae.sampling import standard_normal
+from keras_vae.noise import standard_normal
+from keras_vae.trace import Draw
 
 DRAWS = 64  # that estimate a mean and a standard deviation, at least
 PART = 16  # of them at a time: memory for all of them at once would be that of a large batch
@@ -173,8 +174,8 @@ class Reflection:
 class TransformedNormal(TensorDistribution):
     """Distribution of value = f(loc + scale e), e ~ N(0, I), where f is a chain of invertible maps.
 
-    log p(value) = log N(e | 0, I) - log |det d value / d e|. The last draw is kept with its noise: the density of that
-    very tensor takes no inversion. That of any other value inverts the chain.
+    log p(value) = log N(e | 0, I) - log |det d value / d e|. `draw` gives the density with the draw, from its noise;
+    that of any other value inverts the chain.
 
     `mean` and `stddev` have no closed form. They are those of fixed draws, 64 or more, whose noise has exactly the
     mean 0 and the covariance I: exact where f is affine, else an estimate, the same at each call.
@@ -190,7 +191,6 @@ class TransformedNormal(TensorDistribution):
         self.loc = loc
         self.scale = scale
         self.transforms = tuple(transforms)
-        self._drawn = None, None, None  # value, noise, log_det
 
     def forward(self, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The value of given noise, and log |det d value / d noise|."""
@@ -214,21 +214,21 @@ class TransformedNormal(TensorDistribution):
         """The same distribution with the noise multiplied by `temperature`."""
         return TransformedNormal(self.loc, self.scale * temperature, self.transforms)
 
-    # Not `_sample_n`, whose draws are reshaped: the tensor that is returned must be the one that is kept.
-    def _call_sample_n(self, sample_shape, seed=None, **kwargs):
-        sample_shape = tf.cast(sample_shape, tf.int32)
-        sample_shape = sample_shape if sample_shape.shape.rank else tf.stack([sample_shape])
-        shape = tf.concat([sample_shape, tf.shape(self.loc)], axis=0)
-        noise = standard_normal(shape, tfp.random.sanitize_seed(seed))
-        noise = self._set_sample_static_shape(noise, sample_shape)
+    def draw(self, sample_shape, seed) -> Draw:
+        """Draws with their log-density, shape (*sample_shape, *batch, size)."""
+        shape = tf.concat([tf.cast(sample_shape, tf.int32), tf.shape(self.loc)], axis=0)
+        noise = standard_normal(shape, seed)
+        noise.set_shape([*[None] * len(sample_shape), *self.loc.shape])
         value, log_det = self.forward(noise)
-        self._drawn = value, noise, log_det
-        return value
+        return Draw(value, log_prob=self._log_density(noise, log_det))
+
+    def _sample_n(self, n, seed=None):
+        return self.draw([n], tfp.random.sanitize_seed(seed)).value
 
     def _log_prob(self, value):
-        drawn, noise, log_det = self._drawn
-        if value is not drawn:
-            noise, log_det = self.inverse(value)
+        return self._log_density(*self.inverse(value))
+
+    def _log_density(self, noise, log_det):
         squares = tf.reduce_sum(noise**2, axis=-1)
         return -0.5 * (squares + noise.shape[-1] * math.log(2 * math.pi)) - log_det
 

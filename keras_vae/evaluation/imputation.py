@@ -9,7 +9,8 @@ from keras_vae.distributions import Columns
 from keras_vae.evaluation.log_likelihood import _as_float, _batches
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
-from keras_vae.sampling import fold, sampling, standard_normal
+from keras_vae.noise import fold, standard_normal
+from keras_vae.sampling import sampling
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions

@@ -14,9 +14,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.models.contract import KerasContract
+from keras_vae.noise import fold
 from keras_vae.replicas import global_mean, multi_worker
-from keras_vae.sampling import current_sampler, fold, sampling
-from keras_vae.trace import Latent, Trace
+from keras_vae.sampling import current_sampler, sampling
+from keras_vae.trace import Latent, Trace, draw_from
 
 tfd = tfp.distributions
 
@@ -87,14 +88,11 @@ class LatentVariableModel(KerasContract):
         """
         sampler = current_sampler()
         opens = sampler.samples is not None and posterior.batch_shape.rank == 1
-        value = posterior.sample([sampler.samples] if opens else [], seed=sampler.next_seed())
-        if sampler.path is None:
-            return Latent(value, posterior, prior)
-        path = sampler.path()
-        moved = path(value)
-        if hasattr(value, "logits"):  # of a relaxed draw
-            moved.logits = path(value.logits)
-        return Latent(moved, posterior, prior, path)
+        drawn = draw_from(posterior, [sampler.samples] if opens else [], sampler.next_seed())
+        path = None if sampler.path is None else sampler.path()
+        if path is not None:
+            drawn = drawn.along(path)
+        return Latent(drawn.value, posterior, prior, path, drawn=drawn)
 
     # --- training and evaluation: the hooks that Keras documents -----------------------------------------------------
 

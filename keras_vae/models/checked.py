@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from keras_vae.arguments import whole_number
 from keras_vae.models.given import as_array, is_array, peek
+from keras_vae.noise import fold
 from keras_vae.replicas import single
-from keras_vae.sampling import fold, sampling
+from keras_vae.sampling import sampling
 from keras_vae.serializable import Serializable
 
 

@@ -10,7 +10,7 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.models.single_latent import tempered
 from keras_vae.models.vae import VAE
 from keras_vae.networks.shapes import as_shape
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions

@@ -12,7 +12,7 @@ from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.single_latent import tempered
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions.transforms import TransformedNormal
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.sampling import fold
+from keras_vae.noise import fold
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions

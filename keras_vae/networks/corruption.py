@@ -7,7 +7,8 @@ uninterrupted one. Any other Keras layer can corrupt as well, without that promi
 import keras
 import tensorflow as tf
 
-from keras_vae.sampling import current_sampler, standard_normal, uniform
+from keras_vae.noise import standard_normal, uniform
+from keras_vae.sampling import current_sampler
 from keras_vae.serializable import Serializable
 
 

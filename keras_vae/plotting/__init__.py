@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_vae.noise import fold
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, tidy
 from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
-from keras_vae.sampling import fold
 
 if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.figure import Figure
