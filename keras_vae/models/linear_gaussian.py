@@ -17,6 +17,7 @@ from keras_vae.models.gaussian import (
     log_density,
     mean_log_prob,
 )
+from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
 
 tfd = tfp.distributions
@@ -72,6 +73,11 @@ class LinearGaussian(UnconditionalModel):
         return (self.latent_size,)
 
     discrete = False
+
+    @property
+    def takes(self) -> Inputs:
+        """One observation; the first data may have any shape."""
+        return Inputs(Field(tuple(self.mean.shape) if self.built else None))
 
     # --- inference ---------------------------------------------------------------------------------------------------
 
@@ -211,8 +217,9 @@ class LinearGaussian(UnconditionalModel):
 
     def _moments(self, x, method: str, verbose=0, batch_size: int | None = None, at_least: int = 1) -> Moments:
         """The moments of all examples, `at_least` so many, after one pass in which each batch is checked."""
-        x, first_batch = self._look_at(x, method)
-        if first_batch is None or (isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY):
+        found = self.look_at(method, x)
+        x = found.batches if found.arrays is None else found.arrays[0]
+        if found.first is None or (isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY):
             raise ValueError(
                 f"{type(self).__name__}.{method} needs an array, or a finite tf.data.Dataset or PyDataset of batches. "
                 f"Received: {x!r}."
