@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from keras_vae.files import whole
+from keras_vae.files import replacing
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -37,5 +37,5 @@ def write_saved_model(
     archive.track(model)
     for name, (function, inputs) in signatures.items():
         archive.add_endpoint(name, function, inputs)
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         archive.write_out(str(temporary), verbose=verbose)

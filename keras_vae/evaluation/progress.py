@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_vae.evaluation.programs import structure_of
-from keras_vae.files import whole
+from keras_vae.files import replacing
 from keras_vae.models import LatentVariableModel
 
 
@@ -76,7 +76,7 @@ class Progress:
         values, effective = self.results()
         sizes = [len(part) for part, _ in self.parts]
         digests = self.digests[: len(self.parts)]
-        with whole(self.path) as temporary, temporary.open("wb") as file:
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, key=self.key, values=values, effective_samples=effective, sizes=sizes, digests=digests)
 
     def __enter__(self):

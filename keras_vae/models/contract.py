@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vae.callbacks.training import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
-from keras_vae.files import whole
+from keras_vae.files import replacing
 from keras_vae.models.checked import CheckedModel
 from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
 from keras_vae.objectives import ELBO, Objective
@@ -215,7 +215,7 @@ class KerasContract(CheckedModel):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         if not str(filepath).endswith(".keras"):
             raise ValueError(f"{type(self).__name__}.save needs a path that ends in .keras. Received: {filepath}.")
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save(temporary, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
@@ -226,7 +226,7 @@ class KerasContract(CheckedModel):
             raise ValueError(
                 f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
             )
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save_weights(temporary)
 
     def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose=None, **kwargs):
