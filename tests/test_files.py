@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ROOT
@@ -40,14 +41,13 @@ def test_threads_that_write_one_path_do_not_mix(tmp_path):
         while not stop.is_set():
             seen.append(is_whole(path.read_text()))
 
-    writers = [threading.Thread(target=write, args=[writer]) for writer in range(4)]
-    reader = threading.Thread(target=read)
-    for thread in (reader, *writers):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    stop.set()
-    reader.join()
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(read)
+        try:
+            list(pool.map(write, range(4)))  # raises what a writer has raised
+        finally:
+            stop.set()
+        reader.result()
     assert len(seen) > 20
     assert all(seen)
     assert os.listdir(tmp_path) == ["file.txt"]
