@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from keras_vae import interrupts
+from keras_vae import backend, interrupts
 
 __version__ = "0.1.0"
 
@@ -108,5 +108,6 @@ def _is_command() -> bool:
 if _is_command():
     interrupts.begin()
 else:
+    backend.check_backend()
     for _name in __all__:
         __getattr__(_name)

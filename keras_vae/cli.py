@@ -8,8 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_vae import __version__, interrupts
+from keras_vae.backend import check_backend
 
-REFUSALS = (ValueError, TypeError, OSError, FloatingPointError)  # what the package raises to say what is wrong
+REFUSALS = (
+    ValueError,
+    TypeError,
+    OSError,
+    FloatingPointError,
+    ImportError,
+)  # what the package raises to say what is wrong
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -162,6 +169,7 @@ def _quiet_tensorflow():
 
     It writes them to file descriptor 2 before any setting is read, so the descriptor itself is redirected.
     """
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     terminal = os.dup(2)
     reading, writing = os.pipe()
