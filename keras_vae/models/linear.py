@@ -31,6 +31,7 @@ class ProbabilisticPCA(LinearGaussian):
     """
 
     noise_is_shared = True
+    fitted_by = "its closed form, the maximum of the likelihood"
 
     def fit(self, x, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_data=None):
         """Sets the weights to the maximum of the likelihood; needs no `compile`.
