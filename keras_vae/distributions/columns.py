@@ -288,7 +288,14 @@ def _mark(layer: DistributionLayer) -> str | None:
     if not _has_independent_values(layer.distribution(tf.zeros(layer.params_shape))):
         return None
     config = {name: value for name, value in layer.get_config().items() if name not in ("name", "event_shape")}
-    return json.dumps([keras.saving.get_registered_name(type(layer)), config])
+    return json.dumps([keras.saving.get_registered_name(type(layer)), _anywhere(config)])
+
+
+def _anywhere(config):
+    """A config without the numbers that Keras gives to objects while it saves or loads a model."""
+    if isinstance(config, Mapping):
+        return {name: _anywhere(value) for name, value in config.items() if name != "shared_object_id"}
+    return [_anywhere(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:
