@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import fraction, positive
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
+from keras_vae.distributions.special import reached
 from keras_vae.noise import standard_normal
 
 tfd = tfp.distributions
@@ -99,7 +100,7 @@ class LearnedScaleNormal(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc = tf.squeeze(params, axis=-1)
-        scale = self.min_scale + tf.exp(tf.convert_to_tensor(self.log_scale))
+        scale = self.min_scale + tf.exp(reached(tf.convert_to_tensor(self.log_scale)))
         return independent_normal(loc, tf.fill(tf.shape(loc), scale), self.event_shape)
 
 
