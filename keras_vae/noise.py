@@ -88,19 +88,20 @@ def gumbel(shape, seed) -> tf.Tensor:
     return -tf.math.log(-tf.math.log(uniform(shape, seed)))
 
 
-def categorical(logits: tf.Tensor, shape, seed) -> tf.Tensor:
+def categorical(logits: tf.Tensor, shape, seed, temperature=1.0) -> tf.Tensor:
     """Draws of places on the last axis, each with its probability: those of the largest logit + Gumbel noise.
 
     Args:
         logits: shape (..., places).
         shape: that of the draws, (*sample, ...), an int32 tensor.
         seed: int32 tensor of shape (2,).
+        temperature: what the noise is multiplied by; 0 gives the place of the largest logit.
 
     Returns:
         int32. Two sums may be equal but for rounding, about once in 10^7 draws, which XLA may then order otherwise.
     """
     noise = gumbel(tf.concat([shape, tf.shape(logits)[-1:]], axis=0), seed)
-    return tf.argmax(logits + noise, axis=-1, output_type=tf.int32)
+    return tf.argmax(logits + temperature * noise, axis=-1, output_type=tf.int32)
 
 
 def threefry(key, counter) -> tuple[tf.Tensor, tf.Tensor]:

@@ -91,6 +91,9 @@ class _Poisson(TensorDistribution):
     def _mean(self):
         return tf.exp(self.log_rate)
 
+    def _mode(self):
+        return tf.floor(tf.exp(self.log_rate))
+
     def _variance(self):
         return tf.exp(self.log_rate)
 
@@ -114,6 +117,9 @@ class _NegativeBinomial(TensorDistribution):
 
     def _mean(self):
         return tf.exp(self.log_mean)
+
+    def _mode(self):
+        return tf.floor(tf.exp(self.log_mean) * tf.nn.relu(-tf.math.expm1(-self.log_count)))  # mean (count - 1) / count
 
     def _variance(self):
         return tf.exp(self.log_mean) + exp_in_range(2 * self.log_mean - self.log_count)
@@ -140,6 +146,10 @@ class _ZeroInflated(TensorDistribution):
 
     def _mean(self):
         return tf.sigmoid(-self.zero_logits) * self.counts.mean()
+
+    def _mode(self):
+        mode = self.counts.mode()
+        return tf.where(self.log_prob(mode) > self.log_prob(tf.zeros_like(mode)), mode, 0.0)
 
     def _variance(self):
         kept = tf.sigmoid(-self.zero_logits)

@@ -10,7 +10,7 @@ from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
 from keras_vae.distributions.special import in_support, softplus
 from keras_vae.distributions.supports import Levels, OneHotVectors, Support, ZerosAndOnes
-from keras_vae.noise import categorical, uniform
+from keras_vae.noise import categorical, logistic
 
 tfd = tfp.distributions
 
@@ -100,10 +100,14 @@ class _Categorical(tfd.Categorical):
         log_prob = tf.reduce_sum(tf.where(found, logits, 0.0), axis=-1)
         return in_support(log_prob, value, tf.reduce_any(found, axis=-1))
 
-    def _sample_n(self, n, seed=None):
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
         logits = self._logits_parameter_no_checks()
-        shape = tf.concat([[n], tf.shape(logits)[:-1]], axis=0)
-        return tf.cast(categorical(logits, shape, tfp.random.sanitize_seed(seed)), self.dtype)
+        shape = tf.concat([sample_shape, tf.shape(logits)[:-1]], axis=0)
+        return tf.cast(categorical(logits, shape, seed, temperature), self.dtype)
+
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
 
     def _mean(self):
         return self._moment(1)
@@ -119,21 +123,28 @@ class _Categorical(tfd.Categorical):
 class _OneHotCategorical(tfd.OneHotCategorical):
     """`tfd.OneHotCategorical` with the noise of `gumbel`."""
 
-    def _sample_n(self, n, seed=None):
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
         logits = tf.convert_to_tensor(self.logits)
-        shape = tf.concat([[n], tf.shape(logits)[:-1]], axis=0)
-        places = categorical(logits, shape, tfp.random.sanitize_seed(seed))
-        return tf.one_hot(places, logits.shape[-1], dtype=self.dtype)
+        shape = tf.concat([sample_shape, tf.shape(logits)[:-1]], axis=0)
+        return tf.one_hot(categorical(logits, shape, seed, temperature), logits.shape[-1], dtype=self.dtype)
+
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
 
 
 class _Bernoulli(tfd.Bernoulli):
-    """`tfd.Bernoulli` with the noise of `uniform`, whose log_prob takes one softplus for each value, not two."""
+    """`tfd.Bernoulli` with the noise of `logistic`, whose log_prob takes one softplus for each value, not two."""
 
     def _log_prob(self, event):
         logits = tf.convert_to_tensor(self.logits)
         return tf.cast(event, logits.dtype) * logits - softplus(logits)
 
-    def _sample_n(self, n, seed=None):
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
         logits = tf.convert_to_tensor(self.logits)
-        noise = uniform(tf.concat([[n], tf.shape(logits)], axis=0), tfp.random.sanitize_seed(seed))
-        return tf.cast(noise < tf.sigmoid(logits), self.dtype)
+        noise = logistic(tf.concat([sample_shape, tf.shape(logits)], axis=0), seed)
+        return tf.cast(temperature * noise < logits, self.dtype)
+
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)

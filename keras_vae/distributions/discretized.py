@@ -108,11 +108,15 @@ class _DiscretizedLogistics(TensorDistribution):
         return in_support(log_prob, value, (value > self.low - self.step / 2) & (value < self.high + self.step / 2))
 
     def _sample_n(self, n, seed=None):
-        seed, shape = tfp.random.sanitize_seed(seed), tf.concat([[n], self.batch_shape_tensor()], axis=0)
-        component = tf.one_hot(categorical(self.logits, shape, fold(seed, 0)), self.logits.shape[-1])
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
+
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        shape = tf.concat([sample_shape, self.batch_shape_tensor()], axis=0)
+        component = tf.one_hot(categorical(self.logits, shape, fold(seed, 0), temperature), self.logits.shape[-1])
         loc = tf.reduce_sum(component * self.loc, axis=-1)
         scale = tf.exp(tf.reduce_sum(component * self.log_scale, axis=-1))
-        real = loc + scale * logistic(shape, fold(seed, 1))
+        real = loc + temperature * scale * logistic(shape, fold(seed, 1))
         place = tf.clip_by_value(tf.round((real - self.low) / self.step), 0, self.levels - 1)
         return self.low + self.step * place
 

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -145,11 +145,24 @@ class Mixture(tfd.MixtureSameFamily):
     """`tfd.MixtureSameFamily` with the noise of `keras_vae.noise`, and with draws of each component."""
 
     def _sample_n(self, n, seed=None):
-        seed, logits = tfp.random.sanitize_seed(seed), tf.convert_to_tensor(self.mixture_distribution.logits)
-        shape = tf.concat([[n], self.batch_shape_tensor()], axis=0)
-        chosen = categorical(logits, shape, fold(seed, 0))  # [n, *batch]
-        draws = self.components_distribution.sample(n, seed=fold(seed, 1))  # [n, *batch, components, *event]
-        return tf.gather(draws, chosen, axis=len(chosen.shape), batch_dims=len(chosen.shape))
+        def draw(sample_shape, seed, temperature):
+            return self.components_distribution.sample(sample_shape, seed=seed)
+
+        return self.chosen(draw, [n], tfp.random.sanitize_seed(seed), 1.0)
+
+    def chosen(self, draw: Callable, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws, shape (*sample_shape, *batch, *event), those of the components from draw(sample_shape, seed, ...).
+
+        Args:
+            draw: from sample shape, seed and temperature to draws of all components, (*sample_shape, *batch,
+                components, *event).
+            sample_shape, seed: of the draws.
+            temperature: what the noise is multiplied by; at 0 the most probable component is chosen.
+        """
+        shape = tf.concat([sample_shape, self.batch_shape_tensor()], axis=0)
+        places = categorical(self.mixture_distribution.logits_parameter(), shape, fold(seed, 0), temperature)
+        axes = len(sample_shape) + len(self.batch_shape)
+        return tf.gather(draw(sample_shape, fold(seed, 1), temperature), places, axis=axes, batch_dims=axes)
 
     def strata(self, samples, count, seed) -> tuple[tf.Tensor, tf.Tensor]:
         """Draws of each component apart, whose weighted mean is that of the mixture with gradients to all parameters.

@@ -43,6 +43,19 @@ def in_support(log_prob: tf.Tensor, value: tf.Tensor, inside: tf.Tensor) -> tf.T
     return tf.where(inside, log_prob, tf.where(tf.math.is_nan(value), float("nan"), -float("inf")))
 
 
+def unit_vector(raw: tf.Tensor) -> tf.Tensor:
+    """raw / |raw|, shape (..., size), and the first axis for 0.
+
+    Its gradient, the part across of what comes in over |raw|, has no bound where |raw| is 0: it is that of the length
+    0.01 for shorter vectors.
+    """
+    length = tf.norm(tf.stop_gradient(raw), axis=-1, keepdims=True)
+    unit = tf.where(length > 0, tf.stop_gradient(raw) / tf.where(length > 0, length, 1.0), tf.one_hot(0, raw.shape[-1]))
+    change = raw - tf.stop_gradient(raw)  # 0, but its gradient is not
+    across = change - unit * tf.reduce_sum(unit * change, axis=-1, keepdims=True)
+    return unit + across / tf.maximum(length, 1e-2)
+
+
 def _stirling_rest(w: float) -> float:
     """(log Gamma(z) - (z - 1/2) log z + z - log(2 pi) / 2) / w at z = 1 / w, float64."""
     z, rest = 1 / w, 0.0

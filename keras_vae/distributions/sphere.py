@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
+from keras_vae.distributions.special import unit_vector
 from keras_vae.distributions.supports import SpherePoints
 from keras_vae.distributions.transforms import Reflection
 from keras_vae.noise import fold, standard_normal, uniform
@@ -108,19 +109,6 @@ class _SphericalUniform(tfd.SphericalUniform):
 
     def _sample_n(self, n, seed=None):
         return unit_vector(standard_normal([n, self.dimension], tfp.random.sanitize_seed(seed)))
-
-
-def unit_vector(raw: tf.Tensor) -> tf.Tensor:
-    """raw / |raw|, shape (..., size), and the first axis for 0.
-
-    Its gradient, the part across of what comes in over |raw|, has no bound where |raw| is 0: it is that of the length
-    0.01 for shorter vectors.
-    """
-    length = tf.norm(tf.stop_gradient(raw), axis=-1, keepdims=True)
-    unit = tf.where(length > 0, tf.stop_gradient(raw) / tf.where(length > 0, length, 1.0), tf.one_hot(0, raw.shape[-1]))
-    change = raw - tf.stop_gradient(raw)  # 0, but its gradient is not
-    across = change - unit * tf.reduce_sum(unit * change, axis=-1, keepdims=True)
-    return unit + across / tf.maximum(length, 1e-2)
 
 
 def log_beta_draws(a: tf.Tensor, twice_b: int, shape, seed: tf.Tensor) -> tf.Tensor:

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
-from keras_vae.models.single_latent import tempered
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.vae import VAE
 from keras_vae.networks.shapes import as_shape
 from keras_vae.noise import fold
@@ -129,8 +129,7 @@ class ConditionalVAE(VAE):
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         each = [] if prior.batch_shape.rank else [tf.shape(condition)[0]]
-        draws = prior.sample(each, seed=fold(seed))
-        return tempered(draws, prior, temperature)
+        return tempered_draws(prior, each, fold(seed), temperature, self.prior.support)
 
     def generate(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
         """Means of p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""

@@ -10,8 +10,8 @@ import tensorflow_probability as tfp
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.models.single_latent import tempered
 from keras_vae.noise import fold
 from keras_vae.trace import Trace
 
@@ -135,7 +135,7 @@ class HierarchicalVAE(LatentVariableModel):
         Args:
             count: number of draws, 0 or more, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: what the distance of each draw to the mean of its prior is multiplied by.
+            temperature: what the distance of each draw to the mean of its prior is multiplied by; see `tempered_draws`.
         """
         self._require_built("generate")
         count = self._checked_count(count)
@@ -145,8 +145,8 @@ class HierarchicalVAE(LatentVariableModel):
         above = None
         for number in reversed(range(len(self.priors))):
             prior = self.priors[number]() if above is None else self.priors[number](above)
-            draw = prior.sample([count] if above is None else [], seed=fold(seed, number))
-            above = tempered(draw, prior, temperature)
+            each = [count] if above is None else []
+            above = tempered_draws(prior, each, fold(seed, number), temperature, self.priors[number].support)
             draws[self.names[number]] = above
         return draws
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_vae.distributions.transforms import TransformedNormal
+from keras_vae.distributions.supports import RealNumbers, Support
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
 from keras_vae.trace import Trace
@@ -27,6 +28,11 @@ class SingleLatentModel(LatentVariableModel):
     def prior_distribution(self) -> tfd.Distribution:
         """p(z), of batch shape ()."""
         raise NotImplementedError(f"{type(self).__name__} needs a method prior_distribution(self).")
+
+    @property
+    def latent_support(self) -> Support:
+        """Where draws of the prior are."""
+        return RealNumbers()
 
     def call(self, inputs) -> Trace:
         """Encodes a batch, shape (batch, *event), draws z, and returns the trace."""
@@ -57,22 +63,20 @@ class SingleLatentModel(LatentVariableModel):
     def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
 
-        The draws of a flow are made of normal noise, and it is the noise that is multiplied.
+        How that is measured, so that the draws stay in their support, is said in `tempered_draws`.
 
         Args:
             count: number of draws, 0 or more, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
+            temperature: 0 gives the mean of the prior, its mode where it is discrete, or what a flow makes of the mean
+                of its noise; 1 its draws.
         """
         self._require_built("generate")
         count = self._checked_count(count)
         prior = self.prior_distribution()
         if seed is None:
             seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
-        if isinstance(prior, TransformedNormal):
-            return prior.tempered(temperature).sample([count], seed=fold(seed))
-        draws = prior.sample([count], seed=fold(seed))
-        return tempered(draws, prior, temperature)
+        return tempered_draws(prior, [count], fold(seed), temperature, self.latent_support)
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
@@ -105,9 +109,3 @@ class SingleLatentModel(LatentVariableModel):
             "generate": (generate, [num_samples, seed, temperature]),
             "log_likelihood": (log_likelihood, [x, num_samples, seed]),
         }
-
-
-def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
-    """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
-    mean = prior.mean()
-    return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))

@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.supports import Support
 from keras_vae.models.single_latent import SingleLatentModel
 
 tfd = tfp.distributions
@@ -74,6 +75,11 @@ class VAE(SingleLatentModel):
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one z."""
         return self.posterior.event_shape
+
+    @property
+    def latent_support(self) -> Support:
+        """Where draws of the prior are."""
+        return self.prior.support
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""

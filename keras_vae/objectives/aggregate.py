@@ -98,7 +98,8 @@ def _flat(points: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """All points of strata, shape (..., strata m, d), and the weight of each, shape (strata m,)."""
     shape = tf.shape(points)
     flat = tf.reshape(points, tf.concat([shape[:-3], [shape[-3] * shape[-2], shape[-1]]], axis=0))
-    return flat, tf.repeat(weights / tf.cast(shape[-2], tf.float32), shape[-2])
+    shares = tf.broadcast_to((weights / tf.cast(shape[-2], tf.float32))[:, None], shape[-3:-1])
+    return flat, tf.reshape(shares, [-1])
 
 
 def _kernel(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
