@@ -7,7 +7,8 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
-from keras_vae.distributions.transforms import TransformedNormal
+from keras_vae.distributions.supports import RealNumbers, Support
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
 from keras_vae.trace import Trace
@@ -38,6 +39,11 @@ class SingleLatentModel(LatentVariableModel):
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one z."""
         return self.posterior.event_shape
+
+    @property
+    def latent_support(self) -> Support:
+        """Where draws of the prior are."""
+        return self.prior.support if hasattr(self, "prior") else RealNumbers()
 
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, draws z, and returns the trace."""
@@ -71,9 +77,7 @@ class SingleLatentModel(LatentVariableModel):
         prior = self.prior_distribution(*given)
         each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
         seed = fold(tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seed is None else seed)
-        if isinstance(prior, TransformedNormal):
-            return prior.tempered(temperature).sample(each, seed=seed)
-        return tempered(prior.sample(each, seed=seed), prior, temperature)
+        return tempered_draws(prior, each, seed, temperature, self.latent_support)
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:
@@ -104,10 +108,3 @@ def build_layers(contexts: dict[DistributionLayer, tuple | None]) -> None:
     for layer, context_shape in contexts.items():
         if not layer.built:
             layer.build(context_shape)
-
-
-def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
-    """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
-    mean = prior.mean()
-    temperature = tf.cast(temperature, tf.float32)
-    return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))
