@@ -183,7 +183,7 @@ class LatentVariableModel(KerasContract):
         with scheduled(self.scheduled_numbers if training else None):
             losses = self.loss.per_example(trace)  # [batch] each
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
-        for name, (figures, weights) in self._figures(losses, extra, trace).items():
+        for name, (figures, weights) in self._logged(losses, extra, trace).items():
             self._mean(name).update_state(figures, sample_weight=_product(weights, sample_weight))
         self._seen["examples"].update_state(tf.zeros_like(losses[REST]))
         if sample_weight is not None:
@@ -199,7 +199,7 @@ class LatentVariableModel(KerasContract):
         # those of one update under gradient accumulation.
         return fold(self.seed, stream, self._seen["examples"].count, replica_id, *numbers)
 
-    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
+    def _logged(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
         """The logs by name: a number for each example, shape (batch,), and None or its weight in the mean."""
         figures = {"log_likelihood": trace.log_likelihood, "kl": trace.kl}
         if len(trace.latents) > 1:
@@ -235,7 +235,7 @@ class LatentVariableModel(KerasContract):
             trace = self(self.example_inputs())
             if to_train:
                 self.loss.check(trace)
-            for name in self._figures(self.loss.per_example(trace), 0.0, trace):
+            for name in self._logged(self.loss.per_example(trace), 0.0, trace):
                 self._mean(name)
             self._seen["examples"]
             build_optimizer(self)
