@@ -18,8 +18,10 @@ def weight_groups(model: keras.Model) -> dict[str, list[keras.Variable]]:
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Creates the variables of a model's optimizer, once."""
+    """Creates the variables of a model's optimizer, once: the one that scales the loss would begin its scale anew."""
     optimizer = model.optimizer
+    if optimizer.built:
+        return
     groups = getattr(optimizer, "inner_optimizer", optimizer)  # inside of the one that scales the loss
     if isinstance(groups, OptimizerGroups) and not groups.built:
         groups.members = [(name, weight) for name, weights in weight_groups(model).items() for weight in weights]

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.keras_names import batches_trained, loss_mean
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
 from keras_vae.noise import fold
@@ -22,6 +23,7 @@ from keras_vae.optimizers import REST, build_optimizer, weight_groups
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import current_sampler, sampling
 from keras_vae.trace import Latent, Trace, draw_from
+from keras_vae.training.finite import finite_or_stop
 
 tfd = tfp.distributions
 
@@ -139,10 +141,10 @@ class LatentVariableModel(KerasContract):
         x, y, sample_weight = _unpacked(data)
         groups = weight_groups(self)
         with tf.GradientTape(persistent=len(groups) > 1) as tape:
-            seed = self._step_seed(TRAIN, self.optimizer.iterations)
+            seed = self._step_seed(TRAIN, batches_trained(self.optimizer))
             with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
-                losses = self._losses(trace, sample_weight)
+                losses = self._group_losses(trace, sample_weight)
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
         weights, gradients = self.trainable_weights, {}
         for name, loss in scaled.items():
@@ -156,8 +158,9 @@ class LatentVariableModel(KerasContract):
             gradients |= {id(weight): gradient for weight, gradient in zip(of_loss, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
-        with tf.control_dependencies(tf.nest.flatten(x)[:1]):
-            self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in weights])
+        pairs = [(gradients[id(weight)], weight) for weight in weights]
+        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs)]):
+            self.optimizer.apply_gradients(pairs)
         return self._logs()
 
     def test_step(self, data) -> dict:
@@ -182,9 +185,9 @@ class LatentVariableModel(KerasContract):
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
             training: whether the objective's numbers are the scheduled ones.
         """
-        return self._losses(y_pred, sample_weight, training)[REST]
+        return self._group_losses(y_pred, sample_weight, training)[REST]
 
-    def _losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+    def _group_losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
         """The scalar that each group of weights minimises, by name; that of all others is `REST`."""
         if training:
             self.loss.check(trace)
@@ -225,7 +228,7 @@ class LatentVariableModel(KerasContract):
         return logs
 
     def _mean(self, name: str) -> keras.metrics.Mean:
-        return self._loss_tracker if name == "loss" else self._trackers[name]
+        return loss_mean(self) if name == "loss" else self._trackers[name]
 
     def _logs(self) -> dict:
         logs = self.get_metrics_result()
@@ -252,6 +255,10 @@ class LatentVariableModel(KerasContract):
         """Begins the means anew, as Keras does at the start of each epoch and pass."""
         super().reset_metrics()
         self._seen["examples"].reset_state()
+
+    def means(self) -> list[keras.metrics.Metric]:
+        """All that a step adds to: the metrics, and the number of examples."""
+        return [*self.metrics, *self._seen.values()]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
