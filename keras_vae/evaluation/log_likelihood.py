@@ -13,9 +13,9 @@ import tensorflow as tf
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
-from keras_vae.models.execution import prefers_xla
 from keras_vae.noise import fold
 from keras_vae.sampling import sampling
+from keras_vae.training.choice import prefers_xla
 
 AT_ONCE = 2  # batches: beside another one, no core waits where the work of a batch does not split evenly
 

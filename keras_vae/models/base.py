@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.keras_names import batches_trained, loss_mean
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
 from keras_vae.noise import fold
@@ -21,6 +22,7 @@ from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import current_sampler, sampling
 from keras_vae.trace import Latent, Trace, draw_from
+from keras_vae.training.finite import finite_or_stop
 
 tfd = tfp.distributions
 
@@ -136,11 +138,20 @@ class LatentVariableModel(KerasContract):
     def train_step(self, data) -> dict:
         """One step on one batch: draws, bound, gradients, update."""
         x, y, sample_weight = _unpacked(data)
+<<<<<<< HEAD
         with tf.GradientTape(persistent=bool(self.loss.groups)) as tape:
             seed = self._step_seed(TRAIN, self.optimizer.iterations)
             with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
                 losses = self._losses_of_groups(trace, sample_weight)
+=======
+        groups = weight_groups(self)
+        with tf.GradientTape(persistent=len(groups) > 1) as tape:
+            seed = self._step_seed(TRAIN, batches_trained(self.optimizer))
+            with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
+                trace = self(self.as_inputs(x, y), training=True)
+                losses = self._group_losses(trace, sample_weight)
+>>>>>>> w-b
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
         gradients = {}
         for weights, loss in losses_and_weights(self, scaled):
@@ -148,8 +159,14 @@ class LatentVariableModel(KerasContract):
             gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
+<<<<<<< HEAD
         with tf.control_dependencies(tf.nest.flatten(x)[:1]):
             self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in self.trainable_weights])
+=======
+        pairs = [(gradients[id(weight)], weight) for weight in weights]
+        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs)]):
+            self.optimizer.apply_gradients(pairs)
+>>>>>>> w-b
         return self._logs()
 
     def test_step(self, data) -> dict:
@@ -174,9 +191,15 @@ class LatentVariableModel(KerasContract):
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
             training: whether the objective's numbers are the scheduled ones.
         """
+<<<<<<< HEAD
         return self._losses_of_groups(y_pred, sample_weight, training)[REST]
 
     def _losses_of_groups(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+=======
+        return self._group_losses(y_pred, sample_weight, training)[REST]
+
+    def _group_losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+>>>>>>> w-b
         """The scalar that each group of weights minimises, by name; that of all others is `REST`."""
         if training:
             self.loss.check(trace)
@@ -217,7 +240,7 @@ class LatentVariableModel(KerasContract):
         return logs
 
     def _mean(self, name: str) -> keras.metrics.Mean:
-        return self._loss_tracker if name == "loss" else self._trackers[name]
+        return loss_mean(self) if name == "loss" else self._trackers[name]
 
     def _logs(self) -> dict:
         logs = self.get_metrics_result()
@@ -244,6 +267,10 @@ class LatentVariableModel(KerasContract):
         """Begins the means anew, as Keras does at the start of each epoch and pass."""
         super().reset_metrics()
         self._seen["examples"].reset_state()
+
+    def means(self) -> list[keras.metrics.Metric]:
+        """All that a step adds to: the metrics, and the number of examples."""
+        return [*self.metrics, *self._seen.values()]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
