@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from keras_vae.noise import fold
+
+tfd = tfp.distributions
 
 
 class Sampler:
@@ -18,12 +21,15 @@ class Sampler:
             `keras.utils.set_random_seed`).
         path: a class whose objects take a draw and return what the model uses in its place, such as `StoppedPath`;
             None is the draw itself.
+        weights: of the examples of the batch, shape (batch,), for what is computed of all of them together; None is 1
+            for each.
     """
 
-    def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None):
+    def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None):
         self.samples = samples
         self.seed = seed
         self.path = path
+        self.weights = weights
         self.drawn = 0
 
     def next_seed(self) -> tf.Tensor:
@@ -32,6 +38,12 @@ class Sampler:
             return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         self.drawn += 1
         return fold(self.seed, self.drawn)
+
+    def path_of(self, posterior: tfd.Distribution):
+        """What draws of this posterior go through on their way to the model, or None."""
+        if self.path is None or not self.path.wanted(posterior):
+            return None
+        return self.path()
 
 
 # A context variable and not an attribute of the model: replicas of a distribution strategy run in threads of their own.
@@ -44,17 +56,48 @@ def current_sampler() -> Sampler:
 
 
 @contextmanager
-def sampling(samples=1, seed: tf.Tensor | None = None, path: type | None = None) -> Iterator[Sampler]:
+def sampling(samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None) -> Iterator[Sampler]:
     """Sets the number of draws and the seed of every model called inside the block; see `Sampler`."""
-    token = _current.set(Sampler(samples, seed, path))
+    with _as_current(Sampler(samples, seed, path, weights)) as sampler:
+        yield sampler
+
+
+@contextmanager
+def iteration(number) -> Iterator[Sampler]:
+    """For the body of a loop: inside the block the seeds are those of iteration `number`.
+
+    The body of `tf.while_loop` and `tf.scan` is traced once: without this, all iterations would draw the same noise.
+
+    Args:
+        number: of the iteration, an integer or an integer scalar tensor.
+    """
+    outer = current_sampler()
+    seed = fold(outer.next_seed(), number)
+    with _as_current(Sampler(outer.samples, seed, outer.path, outer.weights)) as sampler:
+        yield sampler
+
+
+@contextmanager
+def _as_current(sampler: Sampler) -> Iterator[Sampler]:
+    token = _current.set(sampler)
     try:
-        yield _current.get()
+        yield sampler
     finally:
         _current.reset(token)
 
 
+def is_reparameterized(distribution: tfd.Distribution) -> bool:
+    """Whether draws carry gradients to all parameters of a distribution."""
+    return distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+
+
 class StoppedPath:
     """Draws that carry no gradient: what a score-function estimator differentiates is their probability alone."""
+
+    @staticmethod
+    def wanted(posterior: tfd.Distribution) -> bool:
+        """For draws that carry no gradient of their own; others keep their path."""
+        return not is_reparameterized(posterior)
 
     def __call__(self, value: tf.Tensor) -> tf.Tensor:
         return tf.stop_gradient(value)
@@ -69,6 +112,11 @@ class WeightedPath:
 
     def __init__(self):
         self.factor = None
+
+    @staticmethod
+    def wanted(posterior: tfd.Distribution) -> bool:
+        """For all draws."""
+        return True
 
     def __call__(self, value: tf.Tensor) -> tf.Tensor:
         @tf.custom_gradient

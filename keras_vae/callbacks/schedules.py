@@ -38,13 +38,13 @@ class Schedule(keras.callbacks.Callback):
         logs[self.name] = self.value(epoch)
 
     def _variable(self):
-        if self.name in self.model.loss.variables:
-            return self.model.loss.variables[self.name]
+        if self.name in self.model.scheduled_numbers:
+            return self.model.scheduled_numbers[self.name]
         found = self.model
         for part in self.name.split("."):
             found = getattr(found, part, None)
         if not isinstance(found, keras.Variable) or found.trainable:
-            names = ", ".join(self.model.loss.variables) or "none"
+            names = ", ".join(self.model.scheduled_numbers) or "none"
             raise ValueError(
                 f"{type(self).__name__} needs the name of a number that can be scheduled: of the objective "
                 f"{type(self.model.loss).__name__} ({names}), or of the model, such as posterior.current_temperature. "

@@ -21,7 +21,6 @@ from keras_vae.distributions import (
     Normal,
     Poisson,
 )
-from keras_vae.distributions.columns import accepts
 from keras_vae.files import whole, write_text
 
 LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
@@ -267,9 +266,9 @@ def _kind_of(values: np.ndarray) -> type[DistributionLayer]:
 
 def _offset_and_scale(layer: DistributionLayer, values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of real numbers, the geometric mean of positive ones, nothing of others."""
-    if accepts(layer, -1000.0):
+    if layer.support.has_offset:
         return float(values.mean()), float(values.std()) or 1.0
-    if accepts(layer, 1000.0) and not accepts(layer, 0.0) and values.min() > 0:
+    if layer.support.has_scale and values.min() > 0:
         return 0.0, float(np.exp(np.log(values).mean()))
     return 0.0, 1.0
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive
+from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.networks.shapes import as_shape
 from keras_vae.serializable import Serializable
 
@@ -19,7 +20,8 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     """p(value | context): context -> network -> one dense layer -> parameters -> `distribution`.
 
     A subclass says how many parameters a value has (`params_per_value`, 1 unless it says more) and, in `distribution`,
-    what they mean; if its constructor has arguments of its own, it keeps each as an attribute of that name. Without a
+    what they mean; if its constructor has arguments of its own, it keeps each as an attribute of that name. Where its
+    draws are not any real numbers it says so by `support`, an object of `keras_vae.distributions.supports`. Without a
     context, as a prior, the parameters are weights of the layer's own.
 
     Args:
@@ -36,7 +38,15 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     params_per_value = 1
     params_initializer = "zeros"  # of the parameters without a context
     discrete = False  # True where log_prob is a probability mass, which has bits per dimension
-    space = "real numbers"  # where draws are: a posterior and its prior must agree in it
+    support: Support = RealNumbers()  # where draws are: a posterior's must lie within its prior's
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for former in {"space", "_check_support"} & set(vars(cls)):
+            raise TypeError(
+                f"{cls.__name__} needs `support`, an object of keras_vae.distributions.supports, to say where its "
+                f"draws are. Received: {former}, which is no longer asked."
+            )
 
     def __init__(self, event_shape: int | Sequence[int], network: keras.layers.Layer | None = None, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -164,6 +174,10 @@ class DistributionLayer(Serializable, keras.layers.Layer):
             values: array or tensor.
             name: what the message calls them.
         """
+        self.support.check(self._title, self.checked_numbers(values, name), name)
+
+    def checked_numbers(self, values, name: str) -> np.ndarray:
+        """The values as an array, wherever they are; raises `ValueError` for another shape and what is not finite."""
         values = np.asarray(values)
         if values.shape[1:] != self.event_shape:
             expected = ", ".join(["batch", *map(str, self.event_shape)])
@@ -176,19 +190,15 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 f"{self._title} needs finite {name}. Received: {len(bad)} that are NaN or infinite, the first at index "
                 f"{tuple(bad[0].tolist())}."
             )
-        self._check_support(values, name)
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        """Raises `ValueError` for finite values outside the support; the real line needs no check."""
+        return values
 
 
 def check_spaces(owner: str, posterior: DistributionLayer, prior: DistributionLayer) -> None:
     """Raises `ValueError` where the ratio of the densities of a posterior and its prior would mean nothing."""
-    within = {"real numbers": ("positive numbers", "numbers in (0, 1)")}.get(prior.space, ())
-    if posterior.space not in (prior.space, *within):
+    if not posterior.support.within(prior.support):
         raise ValueError(
             f"{owner} needs a posterior and a prior whose draws are of one kind. Received: {type(posterior).__name__}, "
-            f"{posterior.space}, and {type(prior).__name__}, {prior.space}."
+            f"{posterior.support.description}, and {type(prior).__name__}, {prior.support.description}."
         )
 
 

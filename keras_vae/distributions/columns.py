@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -13,6 +12,7 @@ import tensorflow_probability as tfp
 from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
 from keras_vae.distributions.normal import OptimalScaleNormal
+from keras_vae.distributions.supports import Product, Support
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.noise import fold
 from keras_vae.trace import with_parameters
@@ -50,8 +50,6 @@ class Columns(DistributionLayer):
     Reference: Nazabal et al. 2020, arXiv:1807.03653; Mattei & Frellsen 2019, arXiv:1812.02633.
     """
 
-    space = "columns"
-
     def __init__(self, columns: Mapping[str, DistributionLayer], network: keras.layers.Layer | None = None, **kwargs):
         if not isinstance(columns, Mapping) or not columns or not all(map(_is_column, columns.items())):
             raise ValueError(
@@ -75,7 +73,13 @@ class Columns(DistributionLayer):
         self.parts = [_merged([layers[number] for number in numbers]) for numbers in groups.values()]
         in_parts = [range(*self._slices[number]) for numbers in groups.values() for number in numbers]
         self._places = tuple(itertools.chain(*in_parts))  # in a row, of each value of the parts
-        self._stand_ins = tuple(_stand_in(layer) for layer in self.parts)
+        self._stand_ins = tuple(layer.support.stand_in for layer in self.parts)
+
+    @property
+    def support(self) -> Support:
+        """The supports of the columns, in their order."""
+        layers = self.columns.values()
+        return Product(tuple(layer.support for layer in layers), tuple(layer.event_shape[0] for layer in layers))
 
     @property
     def sizes(self) -> list[int]:
@@ -122,7 +126,7 @@ class Columns(DistributionLayer):
         levels, offsets = [], []
         for layer in self.columns.values():
             levels += [_levels(layer)] * layer.event_shape[0]
-            offsets += [_log_offset(layer)] * layer.event_shape[0]
+            offsets += [layer.support.log_offset] * layer.event_shape[0]
         return ObservedValues(levels, offsets)
 
     def encoder(self, units: Sequence[int] = (200, 200), activation: str = "relu") -> keras.Model:
@@ -164,12 +168,12 @@ class Columns(DistributionLayer):
         """
         values = np.asarray(values)
         numbers = values.dtype.kind == "f"
-        super().check_values(np.where(np.isfinite(values), values, 0) if numbers else values, name)
+        self.checked_numbers(np.where(np.isfinite(values), values, 0) if numbers else values, name)
         for (column, layer), (start, stop) in zip(self.columns.items(), self._slices, strict=True):
             part = values[:, start:stop]
             if numbers:
                 finite = part[np.isfinite(part)]
-                part = np.where(np.isnan(part), finite[0] if finite.size else _stand_in(layer), part)
+                part = np.where(np.isnan(part), finite[0] if finite.size else layer.support.stand_in, part)
             layer.check_values(part, f"{name} of column {column!r}")
 
 
@@ -266,37 +270,14 @@ class RowDistribution(tfd.Distribution):
         return tf.constant(self.layer.event_shape, tf.int32)
 
 
-def accepts(layer: DistributionLayer, value: float) -> bool:
-    """Whether a value lies in the support of a layer, as its `check_values` sees it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            layer.check_values(np.full((1, *layer.event_shape), value, np.float32))
-        except ValueError:
-            return False
-    return True
-
-
 def _is_column(item: tuple) -> bool:
     name, layer = item
     return isinstance(name, str) and isinstance(layer, DistributionLayer) and len(layer.event_shape) == 1
 
 
-def _stand_in(layer: DistributionLayer) -> float:
-    """A number in the support of a layer, for log_prob to see where a value is missing."""
-    return next((value for value in (1.0, 0.5, 0.0, -1.0) if accepts(layer, value)), 1.0)
-
-
 def _levels(layer: DistributionLayer) -> int:
     """The number of categories; 0 for numbers."""
     return layer.levels if isinstance(layer, Categorical) else 0
-
-
-def _log_offset(layer: DistributionLayer) -> float | None:
-    """The c of log(c + value) for values of many magnitudes: 0 for positive numbers, 1 where 0 may be; else None."""
-    if _levels(layer) or accepts(layer, -1.0) or not accepts(layer, 1000.0):
-        return None
-    return 1.0 if accepts(layer, 0.0) else 0.0
 
 
 def _mark(layer: DistributionLayer) -> str | None:

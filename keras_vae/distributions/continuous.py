@@ -1,10 +1,10 @@
 """Distributions of real, positive and bounded numbers other than the normal."""
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
+from keras_vae.distributions.supports import PositiveNumbers, UnitInterval
 
 tfd = tfp.distributions
 
@@ -60,16 +60,12 @@ class LogNormal(ScaledLayer):
         min_scale: the smallest standard deviation of the logarithm, more than 0.
     """
 
-    space = "positive numbers"
+    support = PositiveNumbers()
     params_per_value = 2
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale = tf.unstack(params, axis=-1)
         return Independent(tfd.LogNormal(loc, self.scale(raw_scale)), self.event_shape)
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        if values.size and values.min() <= 0:
-            raise ValueError(f"{self._title} needs {name} that are positive. Received: values from {values.min()}.")
 
 
 class ContinuousBernoulli(DistributionLayer):
@@ -84,12 +80,7 @@ class ContinuousBernoulli(DistributionLayer):
     Reference: Loaiza-Ganem & Cunningham 2019, arXiv:1907.06845.
     """
 
-    space = "numbers in (0, 1)"
+    support = UnitInterval()
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return Independent(tfd.ContinuousBernoulli(logits=tf.squeeze(params, axis=-1)), self.event_shape)
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        low, high = values.min(initial=0), values.max(initial=0)
-        if low < 0 or high > 1:
-            raise ValueError(f"{self._title} needs {name} in [0, 1]. Received: values from {low} to {high}.")

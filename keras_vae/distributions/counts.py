@@ -1,25 +1,17 @@
 """Distributions of counts."""
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer, Independent, TensorDistribution
+from keras_vae.distributions.supports import Counts
 
 tfd = tfp.distributions
 
 
 class _Counts(DistributionLayer):
     discrete = True
-    space = "whole numbers"
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        bad = values[(values < 0) | (values != np.round(values))]
-        if bad.size:
-            raise ValueError(
-                f"{self._title} needs {name} that are counts, 0, 1, 2, ... Received: {bad.size} others, such as "
-                f"{bad[0]}."
-            )
+    support = Counts()
 
 
 class Poisson(_Counts):

@@ -1,6 +1,5 @@
 """Distributions of binary and categorical values."""
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import keras
@@ -11,6 +10,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.supports import Levels, OneHotVectors, Support, ZerosAndOnes
 
 tfd = tfp.distributions
 
@@ -26,24 +26,12 @@ class Bernoulli(DistributionLayer):
         network: from the context to features; None uses the context itself.
     """
 
-    space = "zeros and ones"
+    support = ZerosAndOnes()
     discrete = True
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
         return Independent(_Bernoulli(logits=logits, dtype=tf.float32), self.event_shape)
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        low, high = values.min(initial=0), values.max(initial=0)
-        if low < 0 or high > 1:
-            hint = " Divide grey levels by 255." if high > 1 and high <= 255 and low >= 0 else ""
-            raise ValueError(f"{self._title} needs {name} in [0, 1]. Received: values from {low} to {high}.{hint}")
-        if values.dtype.kind == "f" and ((values != 0) & (values != 1)).any():
-            warnings.warn(
-                f"{self._title} received {name} between 0 and 1: their log_likelihood is that of binary draws with "
-                "these probabilities, not a density of grey levels. Draw binary values, or use another likelihood.",
-                stacklevel=4,
-            )
 
 
 class Categorical(DistributionLayer):
@@ -60,7 +48,6 @@ class Categorical(DistributionLayer):
     Reference: van den Oord et al. 2016, arXiv:1601.06759 (256 levels of a pixel).
     """
 
-    space = "whole numbers"
     discrete = True
 
     def __init__(
@@ -74,20 +61,17 @@ class Categorical(DistributionLayer):
         self.levels = whole_number(self, "levels", levels, least=2)
 
     @property
+    def support(self) -> Support:
+        """0, 1, ..., levels - 1."""
+        return Levels(self.levels)
+
+    @property
     def params_per_value(self) -> int:
         """The log-odds of each level."""
         return self.levels
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         return tfd.Independent(_Categorical(logits=params, dtype=tf.float32), len(self.event_shape))
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        bad = values[(values < 0) | (values >= self.levels) | (values != np.round(values))]
-        if bad.size:
-            raise ValueError(
-                f"{self._title} needs {name} that are 0, 1, ..., {self.levels - 1}. Received: {bad.size} others, such "
-                f"as {bad[0]}."
-            )
 
 
 class OneHotCategorical(DistributionLayer):
@@ -98,16 +82,12 @@ class OneHotCategorical(DistributionLayer):
         network: from the context to features; None uses the context itself.
     """
 
-    space = "one-hot vectors"
+    support = OneHotVectors()
     discrete = True
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         categories = tfd.OneHotCategorical(logits=tf.squeeze(params, axis=-1), dtype=tf.float32)
         return tfd.Independent(categories, len(self.event_shape) - 1)
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        if not (np.isin(values, (0, 1)).all() and (values.sum(axis=-1) == 1).all()):
-            raise ValueError(f"{self._title} needs {name} with a single one along the last axis. Received: others.")
 
 
 class _Categorical(tfd.Categorical):

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 from keras_vae.arguments import positive, whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, dimensions
 from keras_vae.distributions.normal import IndependentNormal
+from keras_vae.distributions.supports import Support
 
 tfd = tfp.distributions
 
@@ -95,9 +96,9 @@ class VampPrior(DistributionLayer):
         self._posterior = None
 
     @property
-    def space(self) -> str:
+    def support(self) -> Support:
         """Where draws of the posterior are."""
-        return super().space if self._posterior is None else self._posterior().space
+        return super().support if self._posterior is None else self._posterior().support
 
     def relate(self, posterior: DistributionLayer) -> None:
         """Takes the posterior that the mixture is made of; the model remains its owner."""

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
+from keras_vae.distributions.supports import SimplexPoints, UnitInterval
 from keras_vae.trace import Draw
 
 tfd = tfp.distributions
@@ -63,7 +64,7 @@ class RelaxedBernoulli(_Relaxed):
     Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
     """
 
-    space = "numbers in (0, 1)"
+    support = UnitInterval()
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
@@ -84,7 +85,7 @@ class RelaxedOneHotCategorical(_Relaxed):
     Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712; Jang, Gu & Poole 2017, arXiv:1611.01144.
     """
 
-    space = "points of the simplex"
+    support = SimplexPoints()
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)

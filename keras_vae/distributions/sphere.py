@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
+from keras_vae.distributions.supports import SpherePoints
 from keras_vae.distributions.transforms import Reflection
 from keras_vae.noise import fold, standard_normal, uniform
 
@@ -28,7 +28,7 @@ class PowerSpherical(DistributionLayer):
     Reference: De Cao & Aziz 2020, arXiv:2006.04437; Davidson et al. 2018, arXiv:1804.00891.
     """
 
-    space = "points of the sphere"
+    support = SpherePoints()
 
     def __init__(self, event_shape: int | Sequence[int], network=None, **kwargs):
         super().__init__(event_shape, network, **kwargs)
@@ -48,9 +48,6 @@ class PowerSpherical(DistributionLayer):
         direction = tf.math.l2_normalize(params[..., :-1], axis=-1)
         return _PowerSpherical(direction, 1 + tf.math.softplus(params[..., -1]))
 
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        _check_unit_length(self, values, name)
-
 
 class SphericalUniform(DistributionLayer):
     """The uniform distribution on the unit sphere in R^d. It has no weights and ignores its context.
@@ -59,7 +56,7 @@ class SphericalUniform(DistributionLayer):
         event_shape: d, 2 or more.
     """
 
-    space = "points of the sphere"
+    support = SpherePoints()
     params_per_value = 0
 
     def __init__(self, event_shape: int | Sequence[int], **kwargs):
@@ -71,9 +68,6 @@ class SphericalUniform(DistributionLayer):
 
     def call(self, context=None) -> tfd.Distribution:
         return tfd.SphericalUniform(self.event_shape[0])
-
-    def _check_support(self, values: np.ndarray, name: str) -> None:
-        _check_unit_length(self, values, name)
 
 
 class _PowerSpherical(tfd.PowerSpherical):
@@ -134,12 +128,4 @@ def _require_sphere(layer: DistributionLayer) -> None:
     if layer.event_shape[0] < 2:
         raise ValueError(
             f"{type(layer).__name__} needs a space of 2 or more dimensions. Received: {layer.event_shape[0]}."
-        )
-
-
-def _check_unit_length(layer: DistributionLayer, values: np.ndarray, name: str) -> None:
-    lengths = np.linalg.norm(values, axis=-1)
-    if (np.abs(lengths - 1) > 1e-3).any():
-        raise ValueError(
-            f"{layer._title} needs {name} of length 1. Received: lengths from {lengths.min()} to {lengths.max()}."
         )

@@ -4,6 +4,7 @@ from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel, load_model
 from keras_vae.models.conditional import ConditionalVAE
 from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
+from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.vae import VAE
 
@@ -12,9 +13,12 @@ __all__ = [
     "Autoencoder",
     "ConditionalVAE",
     "FactorAnalysis",
+    "Field",
     "HierarchicalVAE",
+    "Inputs",
     "LadderVAE",
     "LatentVariableModel",
+    "Maybe",
     "ProbabilisticPCA",
     "load_model",
 ]

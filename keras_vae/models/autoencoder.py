@@ -73,7 +73,7 @@ class Autoencoder(LatentVariableModel):
         if not self.likelihood.built:  # a loaded layer is
             self.likelihood.build(code_shape)
 
-    def call(self, inputs) -> Trace:
+    def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, shape (batch, *event), corrupted in training, and returns the trace; it has no latents."""
         x = self._as_batch(inputs)
         code = self.encode(x if self.corruption is None else self.corruption(x))
@@ -115,7 +115,7 @@ class Autoencoder(LatentVariableModel):
             "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
         }
 
-    def _figures(self, losses: tf.Tensor, trace: Trace) -> dict[str, tf.Tensor]:
+    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
         """Without the KL, which is 0, and the bits per dimension, which need a code for the code."""
-        figures = super()._figures(losses, trace)
+        figures = super()._figures(losses, extra, trace)
         return {name: figures[name] for name in ("loss", "log_likelihood")}

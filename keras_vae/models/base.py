@@ -1,6 +1,7 @@
 """A Keras model whose call returns a Trace and whose loss is an Objective."""
 
 import collections
+import contextlib
 import functools
 import json
 import os
@@ -14,7 +15,10 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.models.contract import KerasContract
+from keras_vae.models.inputs import Field
 from keras_vae.noise import fold
+from keras_vae.objectives.base import over_draws, scheduled
+from keras_vae.optimizers import REST, build_optimizer, weight_groups
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import current_sampler, sampling
 from keras_vae.trace import Latent, Trace, draw_from
@@ -35,11 +39,17 @@ class Trackers(collections.UserDict):
 
 
 class LatentVariableModel(KerasContract):
-    """Base of all models: a subclass defines `call(inputs) -> Trace` and `generate(...)`.
+    """Base of all models. A subclass defines two things, and more where it wants more:
+
+    - `takes`, a property: what the model takes for each batch, `Inputs(x=..., y=...)`. A layer `self.likelihood` and
+      nothing else stands for one observation of its event shape.
+    - `call(inputs, training)`: draws the latent variables by `draw`, and returns a `Trace`.
+    - `reconstruct(inputs)`, for `predict` and the served default; `generate(count, seed, temperature)`.
 
     Trained with `compile(optimizer, loss=<Objective>)` and `fit`. Loss and logs are in nats per example: summed over
     the event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent
-    variable when there are several, and `bits_per_dim` for discrete data; all but `loss` are unweighted by beta.
+    variable when there are several, the terms and the losses of other groups by name, `bits_per_dim` for discrete data
+    and `nats_per_<unit>` for each unit of the trace; all but the losses are unweighted.
 
     Args:
         seed: integer; the noise of training and evaluation is drawn from it and the step, so that a resumed run equals
@@ -53,73 +63,115 @@ class LatentVariableModel(KerasContract):
         self._trackers = Trackers()
         self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
-    def call(self, inputs) -> Trace:
-        """Infers the latent variables of a batch, shape (batch, *event), and returns what the model says about it."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method call(self, inputs) that returns a Trace.")
+    def call(self, inputs, training=None) -> Trace:
+        """Infers the latent variables of a batch, and returns what the model says about it.
 
-    def as_inputs(self, x, y):
-        """What `call` takes, of the data and targets of a batch: the data. Targets are ignored."""
-        return x
+        Args:
+            inputs: in the structure of `takes`, of shape (batch, ...).
+            training: whether the trace is of a training step, for layers and densities that differ in it.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} needs a method call(self, inputs, training=None) that returns a Trace."
+        )
+
+    def reconstruct(self, inputs) -> tf.Tensor:
+        """What `predict` gives for a batch: a mean of p(x | z), for instance."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method reconstruct(self, inputs) for this.")
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws latent variables from the prior and returns the means of their observations, (count, *event)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method generate(self, count, seed, temperature).")
 
     def build(self, input_shape):
-        """Creates all weights, by one call without a sample axis on a batch of zeros of this shape."""
+        """Creates all weights, by one call without a sample axis, on zeros of the shape of one field or of `takes`."""
+        shapes = input_shape if isinstance(self.takes.x, Field) else None
         with tf.init_scope(), sampling(samples=None, seed=fold(0)):
-            self.call(tf.zeros([1, *input_shape[1:]]))
+            self.call(self.example_inputs(None if shapes is None else tf.zeros([1, *(n or 1 for n in shapes[1:])])))
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one observation: that of the layer `likelihood`."""
-        return self.likelihood.event_shape
+    def open_samples(self, tensor: tf.Tensor) -> tf.Tensor:
+        """A tensor of shape (batch, ...) for each draw, (samples, batch, ...): what all that follows rides on.
 
-    @property
-    def discrete(self) -> bool:
-        """Whether the likelihood is a probability mass, which has bits per dimension."""
-        return self.likelihood.discrete
+        For models whose draws happen in a loop, where no single one of them can open the sample axis.
+        """
+        samples = current_sampler().samples
+        return tensor if samples is None else tf.repeat(tensor[tf.newaxis], samples, axis=0)
 
-    def draw(self, posterior: tfd.Distribution, prior: tfd.Distribution) -> Latent:
+    def draw(
+        self,
+        posterior: tfd.Distribution,
+        prior: tfd.Distribution,
+        *,
+        opens: bool = True,
+        present: tf.Tensor | None = None,
+        closed_form: bool = True,
+    ) -> Latent:
         """Samples a latent variable; the one place where a model does.
 
-        The first draw, from a posterior of batch shape (batch,), opens the sample axis; a posterior that already has
-        batch shape (samples, batch) rides on it.
+        Args:
+            posterior: q, of batch shape (batch,) where the draw opens the sample axis, else (samples, batch).
+            prior: p(z), of batch shape (), (batch,) or (samples, batch).
+            opens: whether the draw opens the sample axis; False where it rides on that of draws before it.
+            present: None, or how far the variable is there, shape (samples, batch); see `Latent`.
+            closed_form: False where the prior is given other draws that depend on this one.
+
+        Raises:
+            ValueError: for a posterior of another number of batch axes.
         """
         sampler = current_sampler()
-        opens = sampler.samples is not None and posterior.batch_shape.rank == 1
-        drawn = draw_from(posterior, [sampler.samples] if opens else [], sampler.next_seed())
-        path = None if sampler.path is None else sampler.path()
+        axes = 1 if opens or sampler.samples is None else 2
+        if posterior.batch_shape.rank not in (None, axes):
+            needed = "(batch,)" if axes == 1 else "(samples, batch)"
+            raise ValueError(
+                f"{type(self).__name__}.draw with opens={opens} needs a posterior of batch shape {needed}; other axes, "
+                f"such as time, belong to the event. Received: {posterior.batch_shape}."
+            )
+        opened = opens and sampler.samples is not None
+        drawn = draw_from(posterior, [sampler.samples] if opened else [], sampler.next_seed())
+        path = sampler.path_of(posterior)
         if path is not None:
             drawn = drawn.along(path)
-        return Latent(drawn.value, posterior, prior, path, drawn=drawn)
+        return Latent(drawn.value, posterior, prior, path, closed_form, present, drawn)
 
     # --- training and evaluation: the hooks that Keras documents -----------------------------------------------------
 
     def train_step(self, data) -> dict:
         """One step on one batch: draws, bound, gradients, update."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
+        x, y, sample_weight = _unpacked(data)
+        groups = weight_groups(self)
+        with tf.GradientTape(persistent=len(groups) > 1) as tape:
             seed = self._step_seed(TRAIN, self.optimizer.iterations)
-            with sampling(self.loss.samples, seed, self.loss.path):
+            with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
-                loss = self.compute_loss(x, y_pred=trace, sample_weight=sample_weight)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients = tape.gradient(scaled_loss, weights)
-        self.optimizer.build(weights)  # outside of the block below, whose variables XLA could not create
+                losses = self._losses(trace, sample_weight)
+            scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
+        weights, gradients = self.trainable_weights, {}
+        for name, loss in scaled.items():
+            of_loss = [
+                weight
+                for group in groups
+                if group == name or (name == REST and group not in scaled)
+                for weight in groups[group]
+            ]
+            found = tape.gradient(loss, of_loss)
+            gradients |= {id(weight): gradient for weight, gradient in zip(of_loss, found, strict=True)}
+        build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
-        with tf.control_dependencies([x]):
-            self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        with tf.control_dependencies(tf.nest.flatten(x)[:1]):
+            self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in weights])
         return self._logs()
 
     def test_step(self, data) -> dict:
         """The same figures on one batch, without an update; each pass over the data draws the same noise."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with sampling(self.loss.samples, self._step_seed(TEST)):
+        x, y, sample_weight = _unpacked(data)
+        with sampling(self.loss.samples, self._step_seed(TEST), weights=sample_weight):
             trace = self(self.as_inputs(x, y), training=False)
             self.compute_loss(x, y_pred=trace, sample_weight=sample_weight, training=False)
         return self._logs()
+
+    def predict_step(self, data) -> tf.Tensor:
+        """Reconstructions of one batch."""
+        x, y, _ = _unpacked(data)
+        return self.reconstruct(self.as_inputs(x, y))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
         """The scalar that is minimised: mean over the batch of sample_weight x loss, plus `add_loss` terms, nats.
@@ -130,20 +182,23 @@ class LatentVariableModel(KerasContract):
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
             training: whether the objective's numbers are the scheduled ones.
         """
-        trace = y_pred
+        return self._losses(y_pred, sample_weight, training)[REST]
+
+    def _losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+        """The scalar that each group of weights minimises, by name; that of all others is `REST`."""
         if training:
             self.loss.check(trace)
-            losses = self.loss(trace)  # [batch]
-        else:
-            with self.loss.at_rest():
-                losses = self.loss(trace)
+        with scheduled(self.scheduled_numbers) if training else contextlib.nullcontext():
+            losses = self.loss.per_example(trace)  # [batch] each
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
-        for name, figures in self._figures(losses + extra, trace).items():
-            self._mean(name).update_state(figures, sample_weight=sample_weight)
-        self._seen["examples"].update_state(tf.zeros_like(losses))
+        for name, (figures, weights) in self._figures(losses, extra, trace).items():
+            self._mean(name).update_state(figures, sample_weight=_product(weights, sample_weight))
+        self._seen["examples"].update_state(tf.zeros_like(losses[REST]))
         if sample_weight is not None:
-            losses = losses * tf.cast(tf.reshape(sample_weight, tf.shape(losses)), losses.dtype)
-        return global_mean(losses) + extra / tf.distribute.get_strategy().num_replicas_in_sync
+            losses = {name: loss * sample_weight for name, loss in losses.items()}
+        means = {name: global_mean(loss) for name, loss in losses.items()}
+        means[REST] += extra / tf.distribute.get_strategy().num_replicas_in_sync
+        return means
 
     def _step_seed(self, stream: int, *numbers) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
@@ -152,15 +207,22 @@ class LatentVariableModel(KerasContract):
         # those of one update under gradient accumulation.
         return fold(self.seed, stream, self._seen["examples"].count, replica_id, *numbers)
 
-    def _figures(self, losses: tf.Tensor, trace: Trace) -> dict[str, tf.Tensor]:
-        """The logs by name, for each example, shape (batch,)."""
+    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
+        """The logs by name: a number for each example, shape (batch,), and None or its weight in the mean."""
         figures = {"log_likelihood": trace.log_likelihood, "kl": trace.kl}
         if len(trace.latents) > 1:
             figures |= {f"kl_{name}": latent.kl for name, latent in trace.latents.items()}
+        bound = trace.kl - trace.log_likelihood
         if self.discrete:
-            nats_per_bit = trace.observed.shape[1:].num_elements() * tf.math.log(2.0)
-            figures["bits_per_dim"] = (trace.kl - trace.log_likelihood) / nats_per_bit
-        return {"loss": losses} | {name: tf.reduce_mean(values, axis=0) for name, values in figures.items()}
+            figures["bits_per_dim"] = bound / (self.dimensions * tf.math.log(2.0))
+        means = {name: tf.reduce_mean(values, axis=0) for name, values in figures.items()}
+        means |= {name: over_draws(term) for name, term in trace.terms.items()}
+        means |= {f"loss_{name}": loss for name, loss in losses.items() if name != REST}
+        logs = {name: (values, None) for name, values in ({"loss": losses[REST] + extra} | means).items()}
+        for name, count in trace.units.items():
+            count = tf.cast(count, tf.float32)
+            logs[f"nats_per_{name}"] = tf.math.divide_no_nan(tf.reduce_mean(bound, axis=0), count), count
+        return logs
 
     def _mean(self, name: str) -> keras.metrics.Mean:
         return self._loss_tracker if name == "loss" else self._trackers[name]
@@ -181,10 +243,10 @@ class LatentVariableModel(KerasContract):
             trace = self(self.example_inputs())
             if to_train:
                 self.loss.check(trace)
-            for name in self._figures(self.loss(trace), trace):
+            for name in self._figures(self.loss.per_example(trace), 0.0, trace):
                 self._mean(name)
             self._seen["examples"]
-            self.optimizer.build(self.trainable_weights)
+            build_optimizer(self)
 
     def reset_metrics(self):
         """Begins the means anew, as Keras does at the start of each epoch and pass."""
@@ -247,12 +309,9 @@ class LatentVariableModel(KerasContract):
         )
         return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
 
-    def example_inputs(self, x=None):
-        """What `call` takes, of batch size 1: the observation `x`, shape (1, *event), or zeros, and zeros otherwise."""
-        return tf.zeros([1, *self.event_shape]) if x is None else x
-
-    def _as_batch(self, x) -> tf.Tensor:
-        return tf.cast(tf.convert_to_tensor(x), tf.float32)
+    def _as_batch(self, inputs):
+        """`inputs`, in the structure of what `call` takes, as tensors."""
+        return self.takes.of(type(self).__name__, inputs)
 
     def summary(self, *args, print_fn=None, **kwargs):
         """Prints Keras's table of layers, then the objective in words."""
@@ -301,3 +360,15 @@ def load_model(path: str | os.PathLike) -> LatentVariableModel:
 
 def _at_least_one(number):
     return max(number, 1) if isinstance(number, int) else tf.maximum(number, 1)
+
+
+def _unpacked(data) -> tuple:
+    """x, y and the weights of the examples, shape (batch,), of a batch."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if sample_weight is not None:
+        sample_weight = tf.cast(tf.reshape(sample_weight, [-1]), tf.float32)
+    return x, y, sample_weight
+
+
+def _product(first, second):
+    return second if first is None else first if second is None else first * second

@@ -1,11 +1,16 @@
 """What a model is given is looked at before any work is done."""
 
+import contextlib
+import math
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vae.arguments import whole_number
-from keras_vae.models.given import as_array, is_array, peek
+from keras_vae.models.given import Given, as_array, given, number_of_batch, watched
+from keras_vae.models.inputs import Field, Inputs
 from keras_vae.noise import fold
 from keras_vae.replicas import single
 from keras_vae.sampling import sampling
@@ -15,20 +20,81 @@ from keras_vae.serializable import Serializable
 class CheckedModel(Serializable, keras.Model):
     """Refuses what the methods of a model can not use, by errors that name the class, what it needs and what it got."""
 
+    @property
+    def takes(self) -> Inputs:
+        """What `call` takes: the observation, of the shape of the layer `likelihood`, unless a subclass says more."""
+        if not hasattr(self, "likelihood"):
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a property takes that returns Inputs(x=Field(shape)), or a layer "
+                "self.likelihood, whose event shape is that of an observation."
+            )
+        return Inputs(Field(self.likelihood.event_shape, observed=self.likelihood))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one observation: of the first part of it where there are several."""
+        return self._observed[0].shape
+
+    @property
+    def dimensions(self) -> int:
+        """Number of values of one observation."""
+        return sum(math.prod(field.shape) for field in self._observed)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the likelihood is a probability mass of a fixed number of values, which has bits per dimension."""
+        layers = [field.observed for field in self._observed]
+        known = all(field.shape is not None and None not in field.shape for field in self._observed)
+        return known and all(layer is not None and layer.discrete for layer in layers)
+
+    @property
+    def _observed(self) -> list[Field]:
+        """The fields of the observation, or all fields where the model does not say which are."""
+        fields = tf.nest.flatten(self.takes.x)
+        return [field for field in fields if field.observed is not None] or fields
+
+    def as_inputs(self, x, y=None):
+        """What `call` takes, of the data and targets of a batch; see `takes`. Targets without a place are ignored."""
+        return self.takes.of(type(self).__name__, x, y)
+
+    def example_inputs(self, x=None):
+        """What `call` takes, of batch size 1: the observation `x`, shape (1, *event), or zeros, and zeros otherwise."""
+        return self.takes.example(x)
+
     def check_shape(self, shape) -> None:
-        """Raises `ValueError` for data whose shape, with the batch axis first, is not that of the observations."""
-        if tuple(shape[1:]) != self.event_shape:
-            expected = ", ".join(["batch", *map(str, self.event_shape)])
-            raise ValueError(f"{type(self).__name__} needs data of shape ({expected}). Received: {tuple(shape)}.")
+        """Raises `ValueError` for an observation whose shape, with the batch axis first, is another one."""
+        self._observed[0].check_shape(type(self).__name__, shape)
 
     def check_data(self, x) -> None:
-        """Raises `ValueError` for an array (examples, *event) that the likelihood could not have produced."""
-        self.check_shape(x.shape)
-        self.likelihood.check_values(x, "data")
+        """Raises `ValueError` for arrays of observations, in the structure of x, that the model can not use."""
+        for field, array in zip(tf.nest.flatten(self.takes.x), tf.nest.flatten(x), strict=True):
+            self._check_field(field, array)
 
-    def check_missing(self, x) -> None:
-        """Raises `ValueError` for an array with missing values (NaN) that a network passes on."""
-        missing = np.isnan(x).reshape(len(x), -1).any(axis=1) if x.dtype.kind == "f" else np.zeros(1, bool)
+    def _check_field(self, field: Field, array: np.ndarray) -> None:
+        field.check_shape(type(self).__name__, array.shape)
+        if field.observed is not None:
+            field.observed.check_values(array, field.words)
+        elif array.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{type(self).__name__} needs {field.words} that are numbers. Received: dtype {array.dtype}."
+            )
+        elif not field.optional and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{type(self).__name__} needs finite {field.words}. Received: NaN or infinity.")
+
+    def _check_inputs(self, inputs) -> None:
+        """Raises `ValueError` for arrays of what `call` takes that the model can not use."""
+        takes = self.takes
+        x, y = inputs if takes.y is not None else (inputs, None)
+        self.check_data(x)
+        for field, array in zip(tf.nest.flatten(takes.y or ()), tf.nest.flatten(y or ()), strict=True):
+            self._check_field(field, array)
+
+    def check_missing(self, inputs) -> None:
+        """Raises `ValueError` for arrays with missing values (NaN) that a network passes on."""
+        x = inputs[0] if self.takes.y is not None else inputs
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            return
+        missing = np.isnan(x).reshape(len(x), -1).any(axis=1)
         if not missing.any():
             return
         with sampling(samples=1, seed=fold(0)):
@@ -37,17 +103,6 @@ class CheckedModel(Serializable, keras.Model):
             raise ValueError(
                 f"{type(self).__name__} needs networks that take missing values, as the layer ObservedValues makes of "
                 "any network that it comes first in. Received: data with NaN, which comes out of the networks as NaN."
-            )
-
-    def _check_targets(self, x, y) -> None:
-        """Raises `ValueError` for targets of arrays that the model can not use."""
-        self.as_inputs(x[:1], None if y is None else np.asarray(y)[:1])
-
-    def _check_weights(self, sample_weight, method: str) -> None:
-        """Raises `ValueError` for weights of examples that are not finite."""
-        if sample_weight is not None and not np.isfinite(np.asarray(sample_weight, np.float64)).all():
-            raise ValueError(
-                f"{type(self).__name__}.{method} needs finite sample weights. Received: some that are NaN or infinite."
             )
 
     def _require_compiled(self, method: str) -> None:
@@ -68,49 +123,67 @@ class CheckedModel(Serializable, keras.Model):
         """A number of draws: an integer tensor, or a whole number; raises `ValueError` for anything else."""
         return count if tf.is_tensor(count) else whole_number(self, "count", count, least=0)
 
-    def checked(self, x, method: str):
-        """`x`, after a look at all of an array or at the first batch of anything else; builds the model for it."""
-        return self._look_at(x, method)[0]
+    def look_at(self, method: str, x, y=None, sample_weight=None) -> Given:
+        """What was given, after a look at all of an array or at the first batch of anything else; builds the model.
 
-    def _look_at(self, x, method: str):
-        """`x`, and what was looked at: all of an array, the first batch of anything else, None where only Keras can."""
-        if is_array(x):
-            x = batch = as_array(x)
-        else:
-            x, batch = peek(x)
-        if batch is None:
-            return x, None
-        if len(batch.shape) == 0 or len(batch) == 0:
-            raise ValueError(f"{type(self).__name__}.{method} needs at least one example. Received: empty data.")
-        self.check_data(batch)
+        Args:
+            method: "fit", for messages.
+            x, y, sample_weight: of a method of Keras.
+        """
+        found = given(f"{type(self).__name__}.{method}", self.takes, x, y, sample_weight)
+        if found.first is None:
+            return found
+        self._check_inputs(found.first)
         if not self.built:
             with self.distribute_strategy.scope():
-                self.build((None, *batch.shape[1:]))
-        self.check_missing(batch)
+                shapes = tf.nest.map_structure(lambda array: (None, *array.shape[1:]), found.first)
+                self.build(shapes[0] if self.takes.y is not None else shapes)
+        self.check_missing(found.first)
         if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
             self._create_variables(to_train=method == "fit")
-        return x, batch
+        return found
 
-    def _checked_pair(self, validation_data):
-        if is_array(validation_data) or not isinstance(validation_data, tuple | list):
-            return self.checked(validation_data, "fit(validation_data=...)")
-        x, *rest = validation_data
-        if len(rest) == 2 and rest[0] is None:
-            rest[0] = rest[1]  # Keras drops weights that come without targets
-        return (self.checked(x, "fit(validation_data=...)"), *rest)
+    def checked(self, x, method: str):
+        """`x`, as an array or in batches, after `look_at`."""
+        found = self.look_at(method, x)
+        return found.batches if found.arrays is None else found.arrays[0]
 
-    def _split(self, arrays, fraction: float):
-        """The first examples for training and the last `fraction` of them for validation, as Keras splits."""
-        if not is_array(arrays[0]):
+    def _watched(self, found: Given):
+        """Batches that end with an error at the first one that the model can not use."""
+
+        def contains(batch):
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            inputs = self.takes.matched(found.owner, x, y)
+            pairs = zip(self.takes.fields, tf.nest.flatten(inputs), strict=True)
+            return tf.reduce_all([field.contains(value) for field, value in pairs])
+
+        def check(batch, number):
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+            try:
+                self._check_inputs(self.takes.matched(found.owner, x, y, _array_of(found.owner)))
+            except ValueError as error:
+                raise ValueError(f"{error} In batch {number}.") from None
+
+        return watched(found.batches, contains, check)
+
+    @contextlib.contextmanager
+    def _naming_batches(self, found: Given) -> Iterator[None]:
+        """Raises `ValueError` that says what is wrong with a batch that `_watched` has refused."""
+        try:
+            yield
+        except tf.errors.InvalidArgumentError as error:
+            number = number_of_batch(error)
+            if number is None:
+                raise
+            x, y, _ = keras.utils.unpack_x_y_sample_weight(next(iter(found.batches.skip(number - 1).take(1))))
+            try:
+                self._check_inputs(self.takes.matched(found.owner, x, y, _array_of(found.owner)))
+            except ValueError as reason:
+                raise ValueError(f"{reason} In batch {number}.") from None
             raise ValueError(
-                f"{type(self).__name__}.fit needs x to be an array for validation_split. Received: {arrays[0]!r}."
-            )
-        size = len(arrays[0])
-        at = int(size * (1 - fraction))
-        if not 0 < at < size:
-            raise ValueError(
-                f"{type(self).__name__}.fit needs validation_split to leave examples on both sides. "
-                f"Received: {fraction} of {size} examples."
-            )
-        first, last = ([None if a is None else as_array(a)[part] for a in arrays] for part in (np.s_[:at], np.s_[at:]))
-        return first, tuple(last)
+                f"{found.owner} needs data that the model allows. Received: others in batch {number}."
+            ) from None
+
+
+def _array_of(owner: str):
+    return lambda field, value: as_array(owner, value)

@@ -1,22 +1,19 @@
 """The variational autoencoder of data that come with a condition, such as a label."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
-from keras_vae.models.single_latent import tempered
-from keras_vae.models.vae import VAE
+from keras_vae.models.inputs import Field, Inputs
+from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.networks.shapes import as_shape
-from keras_vae.noise import fold
-from keras_vae.trace import Trace
 
 tfd = tfp.distributions
 
 
-class ConditionalVAE(VAE):
+class ConditionalVAE(SingleLatentModel):
     """p(x, z | c) = p(x | z, c) p(z | c), with q(z | x, c) for inference: a density of x for each condition c.
 
     The condition is what Keras calls `y`: `fit(images, labels)`, `evaluate(images, labels)`, datasets of pairs. A label
@@ -48,8 +45,18 @@ class ConditionalVAE(VAE):
         seed: int = 0,
         **kwargs,
     ):
-        super().__init__(posterior, likelihood, prior, seed=seed, **kwargs)
+        super().__init__(seed=seed, **kwargs)
+        check_parts(self, posterior=posterior, likelihood=likelihood, prior=prior)
+        self.posterior = posterior
+        self.likelihood = likelihood
+        self.prior = prior
         self.condition_shape = as_shape(condition_shape, type(self).__name__)
+
+    @property
+    def takes(self) -> Inputs:
+        """An observation, and its condition as y."""
+        condition = Field(self.condition_shape, "condition", words="conditions")
+        return Inputs(Field(self.likelihood.event_shape, observed=self.likelihood), y=condition)
 
     def build(self, input_shape):
         """Creates the weights for data of shape (batch, *event); the shape of conditions is known."""
@@ -57,49 +64,13 @@ class ConditionalVAE(VAE):
             input_shape = input_shape[0]
         self.check_shape(input_shape)
         condition = (None, *self.condition_shape)
-        contexts = {
-            self.posterior: ((None, *input_shape[1:]), condition),
-            self.prior: condition,
-            self.likelihood: ((None, *self.posterior.event_shape), condition),
-        }
-        for layer, context_shape in contexts.items():
-            if not layer.built:  # a loaded layer is
-                layer.build(context_shape)
-
-    def as_inputs(self, x, y):
-        """The pair that `call` takes: x, and its conditions, shape (batch, *condition_shape)."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the condition of each example as y: fit(x, y), evaluate(x, y), datasets "
-                "of pairs, predict((x, y)). Received: y=None."
-            )
-        return x, self._as_condition(y)
-
-    def _as_condition(self, y) -> tf.Tensor:
-        """Conditions of a batch, float32; raises `ValueError` for another shape."""
-        y = y if tf.is_tensor(y) else np.asarray(y)
-        if not y.shape or tuple(y.shape[1:]) != self.condition_shape:
-            expected = ", ".join(["batch", *map(str, self.condition_shape)])
-            hint = " Make one-hot vectors of labels: keras.utils.to_categorical." if len(y.shape) == 1 else ""
-            raise ValueError(
-                f"{type(self).__name__} needs conditions of shape ({expected}). Received: {tuple(y.shape)}.{hint}"
-            )
-        return tf.cast(tf.convert_to_tensor(y), tf.float32)
-
-    def call(self, inputs) -> Trace:
-        """Encodes a pair (x, condition), draws z, and returns the trace."""
-        return self.tracer(inputs)()
-
-    def tracer(self, x) -> Callable[[], Trace]:
-        """A function that draws z and returns the trace; the pair (x, condition) is encoded here."""
-        x, condition = self._as_batch(x)
-        posterior, prior = self.posterior((x, condition)), self.prior(condition)
-
-        def draw_trace():
-            z = self.draw(posterior, prior)
-            return Trace(x, self.likelihood((z.value, condition)), {"z": z})
-
-        return draw_trace
+        build_layers(
+            {
+                self.posterior: ((None, *input_shape[1:]), condition),
+                self.prior: condition,
+                self.likelihood: ((None, *self.posterior.event_shape), condition),
+            }
+        )
 
     def encode(self, x, condition) -> tfd.Distribution:
         """q(z | x, c), batch shape (batch,), for x of shape (batch, *event)."""
@@ -107,13 +78,22 @@ class ConditionalVAE(VAE):
 
     def decode(self, z, condition) -> tfd.Distribution:
         """p(x | z, c), batch shape (...), for z of shape (..., *latent) and conditions of shape (batch, ...)."""
-        return self.likelihood(self._as_batch((z, condition)))
+        return self.likelihood((tf.cast(tf.convert_to_tensor(z), tf.float32), self._as_condition(condition)))
 
-    def reconstruct(self, x, condition, seed=None) -> tf.Tensor:
-        """Mean of p(x | z, c), shape (batch, *event); the arguments are those of `VAE.reconstruct`."""
-        posterior = self.encode(x, condition)
-        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
-        return self.decode(z, condition).mean()
+    def prior_distribution(self, condition) -> tfd.Distribution:
+        """p(z | c), of batch shape (batch,), or () for a prior that ignores its condition."""
+        return self.prior(self._as_condition(condition))
+
+    def _as_condition(self, condition) -> tf.Tensor:
+        return self.takes.y.tensor(type(self).__name__, condition)
+
+    def reconstruct(self, x, condition=None, seed=None) -> tf.Tensor:
+        """Mean of p(x | z, c), shape (batch, *event); the arguments are those of `VAE.reconstruct`.
+
+        x may be the pair (x, condition).
+        """
+        x, condition = x if condition is None else (x, condition)
+        return self._reconstruction(x, (condition,), seed)
 
     def sample_prior(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
         """One draw from p(z | c) for each condition, shape (batch, *latent).
@@ -123,30 +103,12 @@ class ConditionalVAE(VAE):
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
             temperature: 0 gives the mean of the prior, 1 its draws.
         """
-        self._require_built("generate")
         condition = self._as_condition(condition)
-        prior = self.prior(condition)
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
-        each = [] if prior.batch_shape.rank else [tf.shape(condition)[0]]
-        draws = prior.sample(each, seed=fold(seed))
-        return tempered(draws, prior, temperature)
+        return self._draws_of_prior(tf.shape(condition)[0], (condition,), seed, temperature)
 
     def generate(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
         """Means of p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
         return self.decode(self.sample_prior(condition, seed, temperature), condition).mean()
-
-    def predict_step(self, data) -> tf.Tensor:
-        """Reconstructions of one batch of pairs."""
-        return self.reconstruct(*self.as_inputs(*_pair(data)))
-
-    def _as_batch(self, x) -> tuple[tf.Tensor, tf.Tensor]:
-        part, condition = x
-        return tf.cast(tf.convert_to_tensor(part), tf.float32), self._as_condition(condition)
-
-    def example_inputs(self, x=None) -> tuple[tf.Tensor, tf.Tensor]:
-        """A pair of batch size 1: the observation `x`, shape (1, *event), or zeros, and a condition of zeros."""
-        return super().example_inputs(x), tf.zeros([1, *self.condition_shape])
 
     def serving_signatures(self) -> dict:
         """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
@@ -179,9 +141,3 @@ class ConditionalVAE(VAE):
             "generate": (generate, [condition, seed, temperature]),
             "log_likelihood": (log_likelihood, [x, condition, num_samples, seed]),
         }
-
-
-def _pair(data):
-    while isinstance(data, tuple | list) and len(data) == 1:  # Keras wraps what predict is given
-        (data,) = data
-    return data[:2] if isinstance(data, tuple | list) else (data, None)

@@ -3,19 +3,20 @@
 import contextlib
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
-from keras_vae.batches import array_batches
 from keras_vae.callbacks.training import FollowEpoch, StopAtNonFinite
 from keras_vae.export import write_saved_model
 from keras_vae.files import whole
 from keras_vae.models.checked import CheckedModel
 from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
-from keras_vae.models.given import is_array, pack
 from keras_vae.objectives import ELBO, Objective
+from keras_vae.optimizers import OptimizerGroups
 from keras_vae.replicas import check_strategy, single, workers_watched
 
 
@@ -23,6 +24,7 @@ class KerasContract(CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
     objective_layers = ()  # those that `compile` got with the objective
+    scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
 
     def compile(
         self,
@@ -36,7 +38,8 @@ class KerasContract(CheckedModel):
         """Configures training.
 
         Args:
-            optimizer: a Keras optimizer or its name.
+            optimizer: a Keras optimizer or its name; or a dictionary of them by groups of weights, "model" and the
+                groups of the objective, {"model": "adam", "critic": Adam(1e-4)}.
             loss: an objective such as `ELBO(beta=1.0)`; None is `ELBO()`.
             steps_per_execution: steps for each call of the runtime. "auto" is as many as are worth it, and 1 where a
                 callback looks at single batches.
@@ -72,10 +75,14 @@ class KerasContract(CheckedModel):
         self._functions = {}  # train and test functions by name, number of steps and examples in a full batch
         self._full_batch = None
         self._calls = itertools.repeat(steps)  # the steps of each call of the train function
+        if isinstance(optimizer, Mapping):
+            optimizer = OptimizerGroups(optimizer)
         with self.distribute_strategy.scope():
             super().compile(optimizer, loss, steps_per_execution=steps, jit_compile=jit_compile, **kwargs)
-            loss.create_variables()
-            self._adopt(loss.layers)
+            self.scheduled_numbers = {
+                name: tf.Variable(value, trainable=False, name=name) for name, value in loss.numbers().items()
+            }
+            self._adopt([layer for layers in loss.groups.values() for layer in layers])
 
     def _adopt(self, layers) -> None:
         """Makes layers of the objective layers of the model: trained with it, and saved with it."""
@@ -118,10 +125,13 @@ class KerasContract(CheckedModel):
 
         Arrays are checked whole, datasets by their first batch, before the first step. The order of arrays in memory is
         drawn from the model's seed and the epoch, so that a resumed run sees what an uninterrupted one would. Targets
-        `y` are accepted and ignored. A loss that is not finite raises `FloatingPointError` and names the term.
+        `y` are accepted and, by a model that takes none, ignored. A loss that is not finite raises
+        `FloatingPointError` and names the term.
 
         Args:
-            x: array (examples, *event), `tf.data.Dataset`, `keras.utils.PyDataset` or generator of batches.
+            x: what the model takes of all examples, an array (examples, *event) or a list of rows, a frame, for some
+                models a dictionary or tuple of arrays; or a `tf.data.Dataset`, `keras.utils.PyDataset` or generator of
+                batches.
             y, batch_size, ..., sample_weight: as in `keras.Model.fit`.
             **kwargs: its other arguments: `initial_epoch`, `steps_per_epoch`, `validation_steps`, ...
 
@@ -136,18 +146,16 @@ class KerasContract(CheckedModel):
         self._require_compiled("fit")
         if class_weight is not None:
             raise ValueError(f"{type(self).__name__}.fit has no classes to weight. Received: {class_weight=}.")
-        if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = self._split((x, y, sample_weight), validation_split)
-        x, first_batch = self._look_at(x, "fit")
+        data, held_out = self.look_at("fit", x, y, sample_weight), None
         if validation_data is not None:
-            validation_data = self._checked_pair(validation_data)
-        if is_array(x):
-            self._check_targets(x, y)
-            self._check_weights(sample_weight, "fit")
-            batch_size = batch_size or 32
-            first_batch = x[:batch_size]
-            x = array_batches(pack(x, y, sample_weight), batch_size, shuffle, self.seed)
-            y = sample_weight = batch_size = None
+            held_out = self._look_at_pair(validation_data)
+        elif validation_split:
+            data, held_out = data.split(validation_split)
+        x = data.in_batches(self.takes, batch_size, shuffle, self.seed)
+        if held_out is not None:
+            sizes = kwargs.pop("validation_batch_size", None) or batch_size
+            validation_data = held_out.in_batches(self.takes, sizes)
+        first_batch = data.first_batch(batch_size)
         self._choose_steps(x, first_batch, callbacks, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         guards = [StopAtNonFinite()]
         if hasattr(x, "epoch"):
@@ -157,39 +165,48 @@ class KerasContract(CheckedModel):
         with workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"):
             return super().fit(
                 x=x,
-                y=y,
-                batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
                 callbacks=_with(guards, callbacks),
                 validation_data=validation_data,
                 shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
-                sample_weight=sample_weight,
                 **kwargs,
             )
 
-    def evaluate(self, x=None, y=None, **kwargs):
-        """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call."""
-        self._require_compiled("evaluate")
-        if is_array(x):
-            self._check_targets(x, y)
-            self._check_weights(kwargs.get("sample_weight"), "evaluate")
-        y = kwargs.get("sample_weight") if y is None else y  # Keras drops weights that come without targets
-        if not kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
-            x, first_batch = self._look_at(x, "evaluate")
-            self._choose_steps(x, first_batch, kwargs.get("callbacks"), kwargs.get("steps"))
-        return super().evaluate(x, y, **kwargs)
+    def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
+        """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call.
 
-    def predict(self, x, **kwargs):
-        """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`."""
+        Raises:
+            ValueError: for data that the model can not use, in whichever batch.
+        """
+        self._require_compiled("evaluate")
+        if kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+        data = self.look_at("evaluate", x, y, sample_weight)
+        batches = self._watched(data) if data.arrays is None else data.in_batches(self.takes, batch_size)
+        self._choose_steps(batches, data.first_batch(batch_size), kwargs.get("callbacks"), kwargs.get("steps"))
+        with self._naming_batches(data):
+            return super().evaluate(batches, verbose=verbose, **kwargs)
+
+    def predict(self, x, batch_size=None, verbose="auto", **kwargs):
+        """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`.
+
+        Raises:
+            ValueError: for data that the model can not use, in whichever batch.
+        """
         if self.compiled:
             self._choose_steps(None, None)
-        return super().predict(self.checked(x, "predict"), **kwargs)
+        data = self.look_at("predict", x)
+        batches = self._watched(data) if data.arrays is None else data.in_batches(self.takes, batch_size)
+        with self._naming_batches(data):
+            return super().predict(batches, verbose=verbose, **kwargs)
 
-    def predict_step(self, data) -> tf.Tensor:
-        """Reconstructions of one batch."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        return self.reconstruct(x)
+    def _look_at_pair(self, validation_data):
+        """What `validation_data` holds: data in any form, or (x, y) or (x, y, sample_weight) of arrays."""
+        method = "fit(validation_data=...)"
+        if isinstance(validation_data, tuple | list) and 2 <= len(validation_data) <= 3:
+            return self.look_at(method, *validation_data)
+        return self.look_at(method, validation_data[0] if isinstance(validation_data, tuple) else validation_data)
 
     def save(self, filepath, overwrite=True, zipped=None, **kwargs):
         """Writes a `.keras` file as `keras.Model.save` does, in one step: an interrupted save leaves the old file."""
@@ -279,12 +296,14 @@ class KerasContract(CheckedModel):
         return function
 
     def _choose_steps(self, batches, first_batch, callbacks=None, *limits: int | None) -> None:
-        self._full_batch = None if first_batch is None else len(first_batch)
+        self._full_batch = None if first_batch is None else len(first_batch[0])
         if self._requested["steps_per_execution"] == "auto":
             steps = 1
             if self.jit_compile and first_batch is not None:
                 limits = [limit for limit in limits if limit is not None]
-                steps = steps_for(batches, first_batch.nbytes, keras.tree.flatten(callbacks or []), limits)
+                steps = steps_for(
+                    batches, sum(array.nbytes for array in first_batch), keras.tree.flatten(callbacks or []), limits
+                )
             self.steps_per_execution = steps
         self._calls = itertools.repeat(self.steps_per_execution)
         key = self.steps_per_execution, self._full_batch

@@ -1,33 +1,158 @@
 """Data in the forms that Keras takes: arrays, datasets, sequences and generators of batches."""
 
 import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.batches import array_batches
+from keras_vae.models.inputs import Inputs
 
-def is_array(x) -> bool:
-    """Whether `x` is an array or a tensor."""
-    return hasattr(x, "__array__")
+UNREADABLE = "batch number"  # in the message of a batch that a dataset refuses
 
 
-def as_array(x) -> np.ndarray:
-    """`x` as a NumPy array, float32 where it was float64."""
-    array = np.asarray(x)
+@dataclass(frozen=True)
+class Given:
+    """What a method was given.
+
+    Attributes:
+        owner: "VAE.fit", for messages.
+        arrays: what `call` takes, of all examples, and their weights or None; None for data that come in batches.
+        batches: a `tf.data.Dataset`, `PyDataset`, generator, or what only Keras can read; None for arrays.
+        first: what `call` takes, NumPy arrays, of the first batch, or of all examples in memory; None where only Keras
+            can read it.
+    """
+
+    owner: str
+    arrays: tuple[Any, np.ndarray | None] | None
+    batches: Any
+    first: Any
+
+    @property
+    def size(self) -> int | None:
+        """Examples in `first`."""
+        return None if self.first is None else len(tf.nest.flatten(self.first)[0])
+
+    def first_batch(self, batch_size: int | None) -> list[np.ndarray] | None:
+        """The arrays of the first batch; None where only Keras can read it."""
+        if self.first is None:
+            return None
+        size = self.size if self.arrays is None else (batch_size or 32)
+        return [array[:size] for array in tf.nest.flatten(self.first)]
+
+    def split(self, fraction: float) -> tuple["Given", "Given"]:
+        """The first examples and the last `fraction` of them, as Keras splits."""
+        if self.arrays is None:
+            raise ValueError(f"{self.owner} needs x to be an array for validation_split. Received: {self.batches!r}.")
+        at = int(self.size * (1 - fraction))
+        if not 0 < at < self.size:
+            raise ValueError(
+                f"{self.owner} needs validation_split to leave examples on both sides. "
+                f"Received: {fraction} of {self.size} examples."
+            )
+        parts = [tf.nest.map_structure(lambda array, p=p: array[p], self.arrays) for p in (np.s_[:at], np.s_[at:])]
+        return tuple(Given(self.owner, part, None, part[0]) for part in parts)
+
+    def in_batches(self, inputs: Inputs, batch_size: int | None, shuffle: bool = False, seed: int = 0):
+        """A dataset of batches as Keras unpacks them, (x, y, sample_weight); data in batches as they are."""
+        if self.arrays is None:
+            return self.batches
+        call_inputs, weights = self.arrays
+        x, y = call_inputs if inputs.y is not None else (call_inputs, None)
+        if weights is not None:
+            packed = (x, weights if y is None else y, weights)  # Keras drops weights that come without targets
+        else:
+            packed = (x,) if y is None else (x, y)
+        return array_batches(packed, batch_size or 32, shuffle, seed)
+
+
+def given(owner: str, inputs: Inputs, x, y=None, sample_weight=None) -> Given:
+    """What was given, read as the model's inputs.
+
+    Args:
+        owner: "VAE.fit", for messages.
+        inputs: what the model takes.
+        x, y, sample_weight: of a method of Keras.
+
+    Raises:
+        ValueError: for data of no examples, of another structure, and arrays that differ in length.
+    """
+    if not _in_memory(x):
+        batches, first = _peek(owner, x)
+        if first is not None:
+            first = _read(owner, inputs, *first[:2])
+        return Given(owner, None, batches, first)
+    arrays = _read(owner, inputs, x, y)
+    lengths = {f"{len(array):,}" if array.ndim else "no" for array in tf.nest.flatten(arrays)}
+    for name, part in {"y": y, "sample_weight": sample_weight}.items():
+        lengths |= {f"{len(leaf):,} in {name}" for leaf in _leaves(part) if f"{len(leaf):,}" not in lengths}
+    if lengths == {"0"} or "no" in lengths:
+        raise ValueError(f"{owner} needs at least one example. Received: empty data.")
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{owner} needs as many of each as there are examples. Received: {', '.join(sorted(lengths))}."
+        )
+    return Given(owner, (arrays, _weights(owner, sample_weight)), None, arrays)
+
+
+def as_array(owner: str, value) -> np.ndarray:
+    """`value` as a NumPy array, float32 where it was float64, NaN where it was masked."""
+    if isinstance(value, tf.RaggedTensor | tf.SparseTensor) or hasattr(value, "toarray"):
+        raise ValueError(
+            f"{owner} needs dense arrays, all examples of one shape. Received: a {type(value).__name__}; its "
+            "to_tensor(), tf.sparse.to_dense(...) or toarray() is one."
+        )
+    if np.ma.isMaskedArray(value):
+        value = value.astype(np.float32).filled(np.nan)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{owner} needs arrays, all examples of one shape. Received: {error}") from None
+    if array.dtype == object:
+        raise ValueError(
+            f"{owner} needs arrays of numbers, all examples of one shape. Received: a {type(value).__name__} of "
+            f"{array.dtype} values."
+        )
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def pack(x, y, sample_weight) -> tuple:
-    """The arrays that are there, in the order in which Keras unpacks a batch; weights stand in for missing targets."""
+def _in_memory(x) -> bool:
+    return hasattr(x, "__array__") or isinstance(x, dict | list | tuple | tf.RaggedTensor | tf.SparseTensor)
+
+
+def _read(owner: str, inputs: Inputs, x, y):
+    """What `call` takes, as NumPy arrays."""
+    return inputs.matched(owner.split(".")[0], x, y, lambda field, value: as_array(owner, value))
+
+
+def _leaves(part) -> list:
+    if part is None:
+        return []
+    return list(part.values()) if isinstance(part, dict) else [part]
+
+
+def _weights(owner: str, sample_weight) -> np.ndarray | None:
+    """Weights of examples, shape (examples,)."""
     if sample_weight is None:
-        return (x,) if y is None else (x, as_array(y))
-    sample_weight = as_array(sample_weight)
-    return x, sample_weight if y is None else as_array(y), sample_weight
+        return None
+    weights = as_array(owner, sample_weight)
+    if weights.shape not in ((len(weights),), (len(weights), 1)) or weights.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{owner} needs sample weights of shape (examples,), numbers. Received: shape {weights.shape}, dtype "
+            f"{weights.dtype}."
+        )
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{owner} needs finite sample weights. Received: some that are NaN or infinite.")
+    return weights.reshape(-1).astype(np.float32)
 
 
-def peek(x):
-    """`x`, as good as new, and the observations of its first batch; None for what only Keras can read."""
+def _peek(owner: str, x) -> tuple[Any, tuple | None]:
+    """`x`, as good as new, and its first batch, (x, y, sample_weight); None for what only Keras can read."""
     if isinstance(x, keras.utils.PyDataset):
         first = x[0] if len(x) else None
     elif isinstance(x, tf.data.Dataset):
@@ -38,11 +163,85 @@ def peek(x):
             x = _chained(first, x)
     else:
         return x, None
-    if first is None:
-        return x, np.zeros([0])
-    return x, as_array(keras.utils.unpack_x_y_sample_weight(first)[0])
+    first = None if first is None else keras.utils.unpack_x_y_sample_weight(first)
+    if first is None or any(leaf.shape[:1] == (0,) for leaf in tf.nest.flatten(first[0]) if hasattr(leaf, "shape")):
+        raise ValueError(f"{owner} needs at least one example. Received: empty data.")
+    return _without_texts(x), first
 
 
-def _chained(first, rest):
+def _without_texts(x):
+    """A dataset of pairs without targets that are texts, which no step could take."""
+    if not isinstance(x, tf.data.Dataset) or not isinstance(x.element_spec, tuple) or len(x.element_spec) != 2:
+        return x
+    targets = tf.nest.flatten(x.element_spec[1])
+    return x.map(_first) if any(getattr(spec, "dtype", None) == tf.string for spec in targets) else x
+
+
+@tf.autograph.experimental.do_not_convert
+def _first(x, _):
+    return (x,)
+
+
+def _chained(first, rest) -> Iterator[tuple]:
     for batch in itertools.chain([first], rest):
         yield batch if isinstance(batch, tuple) else (batch,)  # Keras takes only tuples from a generator
+
+
+def watched(batches, contains, check):
+    """The same batches, which end with an error at the first one that the model can not use.
+
+    Args:
+        batches: a `tf.data.Dataset`, `PyDataset` or generator; anything else is returned as it is.
+        contains: from a batch of tensors, as Keras unpacks it, to whether all of its values are allowed.
+        check: from a batch and its number, counted from 1; raises `ValueError`.
+    """
+    if isinstance(batches, tf.data.Dataset):
+
+        @tf.autograph.experimental.do_not_convert
+        def checked(number, *batch):
+            with tf.control_dependencies([tf.debugging.Assert(contains(batch), [UNREADABLE, number + 1])]):
+                return tf.nest.map_structure(tf.identity, batch if len(batch) > 1 else batch[0])
+
+        cardinality = batches.cardinality()
+        made = tf.data.Dataset.zip(tf.data.Dataset.counter(), batches).map(
+            lambda number, batch: checked(number, *(batch if isinstance(batch, tuple) else (batch,)))
+        )
+        known = cardinality != tf.data.UNKNOWN_CARDINALITY
+        return made.apply(tf.data.experimental.assert_cardinality(cardinality)) if known else made
+    if isinstance(batches, keras.utils.PyDataset):
+        return _WatchedSequence(batches, check)
+    if hasattr(batches, "__next__"):
+        return _watched(batches, check)
+    return batches
+
+
+def number_of_batch(error: tf.errors.InvalidArgumentError) -> int | None:
+    """The number of the batch that a dataset of `watched` has refused; None for any other error."""
+    found = re.search(rf"{UNREADABLE}[\]\s\[]*(\d+)", str(error))
+    return None if found is None else int(found[1])
+
+
+def _watched(batches, check) -> Iterator[tuple]:
+    for number, batch in enumerate(batches):
+        check(batch, number + 1)
+        yield batch
+
+
+class _WatchedSequence(keras.utils.PyDataset):
+    def __init__(self, batches: keras.utils.PyDataset, check):
+        super().__init__(batches.workers, batches.use_multiprocessing, batches.max_queue_size)
+        self.batches, self.check = batches, check
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        batch = self.batches[index]
+        self.check(batch, index + 1)
+        return batch
+
+    def on_epoch_begin(self):
+        self.batches.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.batches.on_epoch_end()

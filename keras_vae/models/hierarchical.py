@@ -89,7 +89,7 @@ class HierarchicalVAE(LatentVariableModel):
             _build(layer, None if top else (None, *self.priors[number + 1].event_shape))
         _build(self.likelihood, (None, *self.priors[0].event_shape))
 
-    def call(self, inputs) -> Trace:
+    def call(self, inputs, training=None) -> Trace:
         """Draws the latents of a batch, shape (batch, *event), and returns the trace."""
         return self.tracer(inputs)()
 
@@ -101,7 +101,7 @@ class HierarchicalVAE(LatentVariableModel):
         def draw_trace():
             draws = [self.draw(first, top)]
             for layer in self.posteriors[1:]:
-                draws.append(self.draw(layer(draws[-1].value), top))
+                draws.append(self.draw(layer(draws[-1].value), top, opens=False))
             latents = {}
             for number, draw in enumerate(draws):
                 if number + 1 < len(draws):
@@ -145,7 +145,8 @@ class HierarchicalVAE(LatentVariableModel):
         above = None
         for number in reversed(range(len(self.priors))):
             prior = self.priors[number]() if above is None else self.priors[number](above)
-            draw = prior.sample([count] if above is None else [], seed=fold(seed, number))
+            each = [] if prior.batch_shape.rank else [count]  # a prior that ignores the layer above has one for all
+            draw = prior.sample(each, seed=fold(seed, number))
             above = tempered(draw, prior, temperature)
             draws[self.names[number]] = above
         return draws
@@ -245,7 +246,7 @@ class LadderVAE(HierarchicalVAE):
             latents, prior = {}, top
             for number in reversed(range(len(self.priors))):
                 posterior = readings[number] if prior is top else _product(readings[number], prior)
-                latents[self.names[number]] = latent = self.draw(posterior, prior)
+                latents[self.names[number]] = latent = self.draw(posterior, prior, opens=prior is top)
                 if number:
                     prior = self.priors[number - 1](latent.value)
             latents = {name: latents[name] for name in self.names}

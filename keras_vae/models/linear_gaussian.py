@@ -17,14 +17,14 @@ from keras_vae.models.gaussian import (
     log_density,
     mean_log_prob,
 )
-from keras_vae.models.single_latent import SingleLatentModel
+from keras_vae.models.vae import UnconditionalModel
 
 tfd = tfp.distributions
 
 ROWS = 2**12  # rows of an array that are looked at together
 
 
-class LinearGaussian(SingleLatentModel):
+class LinearGaussian(UnconditionalModel):
     """x = W z + mean + noise with z ~ N(0, I): what `ProbabilisticPCA` and `FactorAnalysis` share.
 
     The posterior p(z | x) is a normal with a full covariance, the same for all x: `call` draws from it, so that every

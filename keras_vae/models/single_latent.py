@@ -1,10 +1,12 @@
-"""A model with one latent variable z: what follows from an encoder, a decoder and a prior."""
+"""Models with one latent variable z: what follows from an encoder, a decoder and a prior."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.distributions import DistributionLayer
+from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.transforms import TransformedNormal
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
@@ -14,7 +16,11 @@ tfd = tfp.distributions
 
 
 class SingleLatentModel(LatentVariableModel):
-    """p(x, z) = p(x | z) p(z): a subclass defines `encode`, `decode` and `prior_distribution`."""
+    """p(x, z | c) = p(x | z, c) p(z | c), with or without a condition c.
+
+    A subclass defines `encode(x, *c)`, `decode(z, *c)` and `prior_distribution(*c)`. What all of them share takes the
+    condition as `given`, a tuple of none or one.
+    """
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
@@ -28,86 +34,80 @@ class SingleLatentModel(LatentVariableModel):
         """p(z), of batch shape ()."""
         raise NotImplementedError(f"{type(self).__name__} needs a method prior_distribution(self).")
 
-    def call(self, inputs) -> Trace:
-        """Encodes a batch, shape (batch, *event), draws z, and returns the trace."""
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one z."""
+        return self.posterior.event_shape
+
+    def call(self, inputs, training=None) -> Trace:
+        """Encodes a batch, draws z, and returns the trace."""
         return self.tracer(inputs)()
 
-    def tracer(self, x) -> Callable[[], Trace]:
-        """A function that draws z and returns the trace; `x`, shape (batch, *event), is encoded here."""
-        x = self._as_batch(x)
-        posterior, prior = self.encode(x), self.prior_distribution()
+    def tracer(self, inputs) -> Callable[[], Trace]:
+        """A function that draws z and returns the trace; the batch is encoded here."""
+        x, *given = self._parts(inputs)
+        posterior, prior = self.encode(x, *given), self.prior_distribution(*given)
 
         def draw_trace():
             z = self.draw(posterior, prior)
-            return Trace(x, self.decode(z.value), {"z": z})
+            return Trace(x, self.decode(z.value, *given), {"z": z})
 
         return draw_trace
 
-    def reconstruct(self, x, seed=None) -> tf.Tensor:
-        """Mean of p(x | z), shape (batch, *event).
+    def _parts(self, inputs) -> tuple[tf.Tensor, ...]:
+        """The observation, and the condition where the model takes one."""
+        inputs = self._as_batch(inputs)
+        return inputs if self.takes.y is not None else (inputs,)
 
-        Args:
-            x: shape (batch, *event).
-            seed: None decodes the mean of q(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
-        """
-        posterior = self.encode(x)
+    def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
+        """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""
+        posterior = self.encode(x, *given)
         z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
-        return self.decode(z).mean()
+        return self.decode(z, *given).mean()
 
-    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
-
-        The draws of a flow are made of normal noise, and it is the noise that is multiplied.
-
-        Args:
-            count: number of draws, 0 or more, an integer or an integer scalar tensor.
-            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
-        """
+    def _draws_of_prior(self, count, given: tuple, seed, temperature) -> tf.Tensor:
+        """`count` draws from p(z | c), or of one for each condition; shape (count, *latent)."""
         self._require_built("generate")
-        count = self._checked_count(count)
-        prior = self.prior_distribution()
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        prior = self.prior_distribution(*given)
+        each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
+        seed = fold(tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seed is None else seed)
         if isinstance(prior, TransformedNormal):
-            return prior.tempered(temperature).sample([count], seed=fold(seed))
-        draws = prior.sample([count], seed=fold(seed))
-        return tempered(draws, prior, temperature)
+            return prior.tempered(temperature).sample(each, seed=seed)
+        return tempered(prior.sample(each, seed=seed), prior, temperature)
 
-    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
-        return self.decode(self.sample_prior(count, seed, temperature)).mean()
 
-    def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, *self.latent_shape], tf.float32, name="z")
-        seed = tf.TensorSpec([], tf.int32, name="seed")
-        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
-        temperature = tf.TensorSpec([], tf.float32, name="temperature")
+def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:
+    """Raises an error for layers that are no distribution layers, or whose draws are not of one kind.
 
-        def mean_and_stddev(x):
-            posterior = self.encode(x)
-            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
+    Args:
+        model: for messages.
+        **layers: `posterior`, `likelihood` and `prior`.
+    """
+    for role, layer in layers.items():
+        if not isinstance(layer, DistributionLayer):
+            raise TypeError(
+                f"{type(model).__name__} needs {role} to be a distribution layer, such as Normal(16, network). "
+                f"Received: {layer!r}."
+            )
+    posterior, prior = layers["posterior"], layers["prior"]
+    if prior.event_shape != posterior.event_shape:
+        raise ValueError(
+            f"{type(model).__name__} needs a prior and a posterior of one event shape. "
+            f"Received: {prior.event_shape} and {posterior.event_shape}."
+        )
+    prior.relate(posterior)
+    check_spaces(type(model).__name__, posterior, prior)
 
-        def generate(num_samples, seed, temperature):
-            z = self.sample_prior(num_samples, seed, temperature)
-            return {"z": z, "mean": self.decode(z).mean()}
 
-        def log_likelihood(x, num_samples, seed):
-            return {"log_likelihood": self.importance_weights(x, num_samples, seed)[0]}
-
-        return {
-            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
-            "encode": (mean_and_stddev, [x]),
-            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
-            "reconstruct": (lambda x, seed: {"mean": self.reconstruct(x, seed)}, [x, seed]),
-            "generate": (generate, [num_samples, seed, temperature]),
-            "log_likelihood": (log_likelihood, [x, num_samples, seed]),
-        }
+def build_layers(contexts: dict[DistributionLayer, tuple | None]) -> None:
+    """Creates the weights of layers for contexts of these shapes; those of a loaded layer are there."""
+    for layer, context_shape in contexts.items():
+        if not layer.built:
+            layer.build(context_shape)
 
 
 def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
     """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
     mean = prior.mean()
+    temperature = tf.cast(temperature, tf.float32)
     return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))

@@ -4,13 +4,69 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
-from keras_vae.distributions.base import check_spaces
-from keras_vae.models.single_latent import SingleLatentModel
+from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 
 tfd = tfp.distributions
 
 
-class VAE(SingleLatentModel):
+class UnconditionalModel(SingleLatentModel):
+    """A model of x alone: the methods that need nothing but a seed and a number of draws."""
+
+    def reconstruct(self, x, seed=None) -> tf.Tensor:
+        """Mean of p(x | z), shape (batch, *event).
+
+        Args:
+            x: shape (batch, *event).
+            seed: None decodes the mean of q(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
+        """
+        return self._reconstruction(x, (), seed)
+
+    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
+
+        The draws of a flow are made of normal noise, and it is the noise that is multiplied.
+
+        Args:
+            count: number of draws, 0 or more, an integer or an integer scalar tensor.
+            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
+            temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
+        """
+        return self._draws_of_prior(self._checked_count(count), (), seed, temperature)
+
+    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
+        return self.decode(self.sample_prior(count, seed, temperature)).mean()
+
+    def serving_signatures(self) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
+        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
+        z = tf.TensorSpec([None, *self.latent_shape], tf.float32, name="z")
+        seed = tf.TensorSpec([], tf.int32, name="seed")
+        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
+        temperature = tf.TensorSpec([], tf.float32, name="temperature")
+
+        def mean_and_stddev(x):
+            posterior = self.encode(x)
+            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
+
+        def generate(num_samples, seed, temperature):
+            z = self.sample_prior(num_samples, seed, temperature)
+            return {"z": z, "mean": self.decode(z).mean()}
+
+        def log_likelihood(x, num_samples, seed):
+            return {"log_likelihood": self.importance_weights(x, num_samples, seed)[0]}
+
+        return {
+            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
+            "encode": (mean_and_stddev, [x]),
+            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
+            "reconstruct": (lambda x, seed: {"mean": self.reconstruct(x, seed)}, [x, seed]),
+            "generate": (generate, [num_samples, seed, temperature]),
+            "log_likelihood": (log_likelihood, [x, num_samples, seed]),
+        }
+
+
+class VAE(UnconditionalModel):
     """Variational autoencoder: p(x, z) = p(x | z) p(z), with q(z | x) for inference.
 
     Args:
@@ -41,46 +97,25 @@ class VAE(SingleLatentModel):
         **kwargs,
     ):
         super().__init__(seed=seed, **kwargs)
-        for role, layer in {"posterior": posterior, "likelihood": likelihood, "prior": prior}.items():
-            if not isinstance(layer, DistributionLayer):
-                raise TypeError(
-                    f"{type(self).__name__} needs {role} to be a distribution layer, such as Normal(16, network). "
-                    f"Received: {layer!r}."
-                )
-        if prior.event_shape != posterior.event_shape:
-            raise ValueError(
-                f"{type(self).__name__} needs a prior and a posterior of one event shape. "
-                f"Received: {prior.event_shape} and {posterior.event_shape}."
-            )
+        check_parts(self, posterior=posterior, likelihood=likelihood, prior=prior)
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
-        prior.relate(posterior)
-        check_spaces(type(self).__name__, posterior, prior)
 
     def build(self, input_shape):
         """Creates the weights of the three layers for data of shape (batch, *event)."""
         self.check_shape(input_shape)
-        contexts = {
-            self.posterior: (None, *input_shape[1:]),
-            self.prior: None,
-            self.likelihood: (None, *self.posterior.event_shape),
-        }
-        for layer, context_shape in contexts.items():
-            if not layer.built:  # a loaded layer is
-                layer.build(context_shape)
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one z."""
-        return self.posterior.event_shape
+        build_layers(
+            {
+                self.posterior: (None, *input_shape[1:]),
+                self.prior: None,
+                self.likelihood: (None, *self.posterior.event_shape),
+            }
+        )
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
-        x = self._as_batch(x)
-        if not x.shape.is_compatible_with([None, *self.event_shape]):
-            self.check_shape(x.shape)
-        return self.posterior(x)
+        return self.posterior(self._as_batch(x))
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""

@@ -5,6 +5,7 @@ from keras_vae.objectives.base import Objective
 from keras_vae.objectives.elbo import ELBO, Capacity, StickingTheLanding
 from keras_vae.objectives.importance import IWAE, DoublyReparameterized, Renyi
 from keras_vae.objectives.score_function import VIMCO, LearnedBaseline, MovingAverageBaseline, ScoreFunction
+from keras_vae.objectives.weighted import Weighted
 
 __all__ = [
     "ELBO",
@@ -20,4 +21,5 @@ __all__ = [
     "Renyi",
     "ScoreFunction",
     "StickingTheLanding",
+    "Weighted",
 ]

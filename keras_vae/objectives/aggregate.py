@@ -58,16 +58,27 @@ def discrepancy_from_prior(latent: Latent) -> tf.Tensor:
 def squared_mmd(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     """Unbiased squared maximum mean discrepancy of two sets of n points, shape (..., n, d), to shape (...).
 
-    A single point has no pair within its set, whose terms are then 0: a last batch of one example stays finite.
+    The first are of the examples of a batch, and count by their weights. A single point has no pair within its set,
+    whose terms are then 0: a last batch of one example stays finite.
     """
-    size, count = first.shape[-1], tf.cast(tf.shape(first)[-2], tf.float32)
+    size = first.shape[-1]
+    weights, ones = example_weights(first, axis=-2), tf.ones(tf.shape(second)[-2:-1])
 
-    def mean_kernel(a, b, but_itself):
+    def mean_kernel(a, b, of_a, of_b, but_itself):
         squares = tf.reduce_sum(tf.math.squared_difference(a[..., :, None, :], b[..., None, :, :]), axis=-1)
-        total = tf.reduce_sum(tf.exp(-squares / size), axis=[-2, -1])
-        return tf.math.divide_no_nan(total - count, count * (count - 1)) if but_itself else total / count**2
+        pairs = of_a[:, None] * of_b
+        pairs = tf.linalg.set_diag(pairs, tf.zeros_like(of_a)) if but_itself else pairs
+        total = tf.reduce_sum(pairs * tf.exp(-squares / size), axis=[-2, -1])
+        return tf.math.divide_no_nan(total, tf.reduce_sum(pairs))
 
-    return mean_kernel(first, first, True) + mean_kernel(second, second, True) - 2 * mean_kernel(first, second, False)
+    within = mean_kernel(first, first, weights, weights, True) + mean_kernel(second, second, ones, ones, True)
+    return within - 2 * mean_kernel(first, second, weights, ones, False)
+
+
+def example_weights(tensor: tf.Tensor, axis: int) -> tf.Tensor:
+    """Weights of the examples along an axis of a tensor, shape (batch,); 1 where there are none."""
+    weights = current_sampler().weights
+    return tf.ones([tf.shape(tensor)[axis]]) if weights is None else weights
 
 
 class BetaTC(Objective):
@@ -101,12 +112,14 @@ class BetaTC(Objective):
 
     def log_aggregate(self, latent: Latent) -> tuple[tf.Tensor, tf.Tensor]:
         """Estimates of log q(z) and of sum_j log q(z_j) at the draws, nats, shape (samples, batch) both."""
-        posterior = latent.posterior.distribution  # batch shape [batch, *event]
-        log_q = posterior.log_prob(latent.value[:, :, None])  # of draw i under posterior j: [samples, i, j, *event]
+        # Of draw i under posterior j: [samples, i, j, *event].
+        log_q = latent.log_prob_under(latent.posterior.distribution, expand=2)
         log_q = tf.reshape(log_q, [*_sizes(log_q, 3), -1])
-        log_count = math.log(self.examples) + tf.math.log(tf.cast(tf.shape(log_q)[2], tf.float32))
-        joint = tf.reduce_logsumexp(tf.reduce_sum(log_q, axis=-1), axis=2) - log_count
-        factors = tf.reduce_sum(tf.reduce_logsumexp(log_q, axis=2) - log_count, axis=-1)
+        weights = example_weights(log_q, axis=2)
+        log_count = math.log(self.examples) + tf.math.log(tf.reduce_sum(weights))
+        log_weights = tf.math.log(weights)  # -inf for an example that does not count
+        joint = tf.reduce_logsumexp(tf.reduce_sum(log_q, axis=-1) + log_weights, axis=2) - log_count
+        factors = tf.reduce_sum(tf.reduce_logsumexp(log_q + log_weights[:, None], axis=2) - log_count, axis=-1)
         return joint, factors
 
     def check(self, trace: Trace) -> None:

@@ -1,73 +1,121 @@
 """What is minimised."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
+from keras_vae.optimizers import REST
+from keras_vae.sampling import current_sampler, is_reparameterized
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
-
-tfd = tfp.distributions
 
 
 class Objective(Serializable):
     """Turns a `Trace` into one loss per example; passed to `compile(loss=...)` and saved with the model.
 
+    An objective keeps no state: one of them may be that of several models.
+
     Attributes:
         samples: draws from the posterior per example that the objective asks the model for.
         path: what draws go through in training on their way to the model, a class of `keras_vae.sampling` or None.
-        schedulable: names of the numbers that a callback may set while training. Evaluation uses those of the
-            constructor, so that the losses of different epochs can be compared.
-        layers: Keras layers of the objective's own, trained and saved with the model.
+        schedulable: names of the numbers that a callback may set while training, or of dictionaries of them, whose
+            numbers are then called "beta.z". Evaluation uses those of the constructor, so that the losses of different
+            epochs can be compared.
+        groups: Keras layers of the objective's own, by the name of a group: trained and saved with the model, by the
+            optimizer of that name where `compile` got one, and by the loss of that name in `losses`.
     """
 
     samples: int = 1
     path: type | None = None
     schedulable: tuple[str, ...] = ()
-    layers: tuple[keras.layers.Layer, ...] = ()
 
     def __call__(self, trace: Trace) -> tf.Tensor:
         """Returns the loss in nats, shape (batch,)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method __call__(self, trace).")
 
+    @property
+    def groups(self) -> dict[str, Sequence[keras.layers.Layer]]:
+        """Layers of the objective's own, by group."""
+        return {}
+
+    def losses(self, trace: Trace) -> dict[str, tf.Tensor]:
+        """The losses that groups minimise in place of the objective, by name, shape (batch,): of a critic, say."""
+        return {}
+
+    def weight_of(self, term: str):
+        """The weight of a term of the trace in the loss; `Weighted` gives others than 1."""
+        return 1.0
+
+    def per_example(self, trace: Trace) -> dict[str, tf.Tensor]:
+        """All losses by group, shape (batch,): that of the model is the objective and the weighted terms."""
+        terms = [self.weight_of(name) * over_draws(term) for name, term in trace.terms.items()]
+        return {REST: sum(terms, self(trace))} | self.losses(trace)
+
     def check(self, trace: Trace) -> None:
         """Raises `TypeError` for a model that can not be trained with this objective: draws must carry gradients."""
         for name, latent in trace.latents.items():
-            if latent.posterior.reparameterization_type != tfd.FULLY_REPARAMETERIZED:
+            if not is_reparameterized(latent.posterior):
                 raise TypeError(
                     f"{type(self).__name__} needs draws that carry gradients to their posterior. Received: a posterior "
                     f"of {name} whose draws do not, {latent.posterior.name}. Use VIMCO or ScoreFunction, or a relaxed "
                     "posterior such as RelaxedBernoulli."
                 )
 
-    def create_variables(self) -> None:
-        """Creates what callbacks set; a model calls it once, when it is compiled."""
-        self.variables = {
-            name: tf.Variable(float(getattr(self, name)), trainable=False, name=name)
-            for name in self.schedulable
-            if isinstance(getattr(self, name), int | float)
-        }
+    def numbers(self) -> dict[str, float]:
+        """The numbers that can be scheduled, by name, as the constructor got them."""
+        found = {}
+        for name in self.schedulable:
+            value = getattr(self, name)
+            found |= (
+                {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return {name: float(value) for name, value in found.items()}
 
     def number(self, name: str):
-        """The number of this name: the scheduled one in training, the constructor's elsewhere."""
-        variables = getattr(self, "variables", {})
-        return variables[name] if name in variables and not getattr(self, "_at_rest", False) else getattr(self, name)
-
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Inside of the block the numbers are the constructor's."""
-        self._at_rest = True
-        try:
-            yield
-        finally:
-            self._at_rest = False
+        """The number, or dictionary of numbers, of this name: the scheduled one in training, else the constructor's."""
+        given = _scheduled.get() or {}
+        value = getattr(self, name)
+        if isinstance(value, dict):
+            return {key: given.get(f"{name}.{key}", part) for key, part in value.items()}
+        return given.get(name, value)
 
     def describe(self) -> str:
         """The objective in words, for `summary()`."""
         return repr(self)
+
+
+_scheduled: ContextVar[dict | None] = ContextVar("scheduled", default=None)
+
+
+@contextmanager
+def scheduled(numbers: dict[str, tf.Variable]) -> Iterator[None]:
+    """For a training step: inside of the block objectives use these numbers, by name, in place of the constructor's."""
+    token = _scheduled.set(numbers)
+    try:
+        yield
+    finally:
+        _scheduled.reset(token)
+
+
+def in_training() -> bool:
+    """Whether the loss that is computed is that of a training step."""
+    return _scheduled.get() is not None
+
+
+def over_draws(term: tf.Tensor) -> tf.Tensor:
+    """Mean over the draws, shape (batch,), of a term of shape (samples, batch) or (batch,)."""
+    return tf.reduce_mean(term, axis=0) if len(term.shape) == 2 else term
+
+
+def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
+    """Mean over the draws and the examples of a batch, by their weights, of values of shape (samples, batch)."""
+    weights = current_sampler().weights
+    if weights is None:
+        return tf.reduce_mean(values)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
 
 
 def one_latent(objective: Objective, trace: Trace) -> None:

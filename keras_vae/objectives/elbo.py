@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_vae.arguments import not_negative, whole_number
-from keras_vae.objectives.base import Objective, one_latent
+from keras_vae.objectives.base import Objective, in_training, mean_of_examples, one_latent
 from keras_vae.trace import Trace
 
 
@@ -15,10 +15,10 @@ class ELBO(Objective):
 
     Args:
         beta: weight of the KL, 0 or more; the only weight there is. With several latent variables also a dict of
-            numbers by name, 1 where a name is missing. A callback may schedule a single number.
+            numbers by name, 1 where a name is missing. A callback may schedule it, as "beta" or "beta.z".
         samples: draws from the posterior per example, 1 or more.
-        free_nats: the KL of each latent variable counts as this where its mean over the batch is less, and is then not
-            pressed on.
+        free_nats: in training the KL of each latent variable counts as this where its mean over the batch is less, and
+            is then not pressed on. Evaluation counts every KL as it is.
 
     Reference: Kingma & Welling 2014, arXiv:1312.6114; beta: Higgins et al. 2017 (ICLR); free nats: Kingma et al. 2016,
     arXiv:1606.04934.
@@ -46,13 +46,14 @@ class ELBO(Objective):
 
     def _weighted_kl(self, trace: Trace) -> tf.Tensor:
         beta = self.number("beta")
-        if not self.free_nats and not isinstance(beta, dict):
+        free_nats = self.free_nats if in_training() else 0.0
+        if not free_nats and not isinstance(beta, dict):
             return beta * trace.kl
         total = tf.zeros_like(trace.log_likelihood)
         for name, latent in trace.latents.items():
             kl = latent.kl
-            if self.free_nats:
-                kl = tf.where(tf.reduce_mean(kl) > self.free_nats, kl, self.free_nats)
+            if free_nats:
+                kl = tf.where(mean_of_examples(kl) > free_nats, kl, free_nats)
             total += (beta.get(name, 1.0) if isinstance(beta, dict) else beta) * kl
         return total
 

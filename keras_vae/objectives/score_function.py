@@ -1,19 +1,25 @@
 """Gradients from the probability of the draws, for discrete latent variables."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from keras_vae.arguments import fraction, whole_number
-from keras_vae.objectives.base import Objective, with_gradient_of
+from keras_vae.objectives.base import Objective, in_training, mean_of_examples, with_gradient_of
 from keras_vae.objectives.importance import log_mean
-from keras_vae.sampling import StoppedPath
+from keras_vae.sampling import StoppedPath, is_reparameterized
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
 
 
-def log_posterior(trace: Trace) -> tf.Tensor:
-    """log q of all latent variables at the draws, nats, shape (samples, batch)."""
-    return sum((latent.log_posterior for latent in trace.latents.values()), tf.zeros_like(trace.log_likelihood))
+def log_scored(trace: Trace) -> tf.Tensor:
+    """log q, at the draws, of all latent variables whose draws carry no gradient, nats, shape (samples, batch).
+
+    Those that are reparameterized get their gradient along their path, with far less noise.
+    """
+    scored = [latent.log_posterior for latent in trace.latents.values() if not is_reparameterized(latent.posterior)]
+    return sum(scored, tf.zeros_like(trace.log_likelihood))
 
 
 class MovingAverageBaseline(Serializable, keras.layers.Layer):
@@ -29,14 +35,14 @@ class MovingAverageBaseline(Serializable, keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.decay = fraction(self, "decay", decay)
 
-    def build(self, observed_shape):
+    def build(self, seen_shape):
         options = {"shape": (), "trainable": False, "dtype": "float32", "aggregation": "mean", "autocast": False}
         self.mean = self.add_weight(initializer="zeros", name="mean", **options)
         self.variance = self.add_weight(initializer="ones", name="variance", **options)
 
-    def call(self, observed) -> tf.Tensor:
-        """What is expected of the signal of each example, nats, shape (batch,), for the data (batch, *event)."""
-        return tf.fill([tf.shape(observed)[0]], tf.convert_to_tensor(self.mean))
+    def call(self, seen) -> tf.Tensor:
+        """What is expected of the signal of each example, nats, shape (batch,), for what is seen of it."""
+        return tf.fill([tf.shape(tf.nest.flatten(seen)[0])[0]], tf.convert_to_tensor(self.mean))
 
     def scale(self) -> tf.Tensor:
         """What the centred signal is divided by, a scalar of 1 or more."""
@@ -45,7 +51,8 @@ class MovingAverageBaseline(Serializable, keras.layers.Layer):
     def update(self, rest: tf.Tensor) -> None:
         """Takes what was left of a batch's signals, shape (samples, batch), into the averages."""
         rest = tf.stop_gradient(rest)
-        mean, variance = tf.nn.moments(rest, axes=[0, 1])
+        mean = mean_of_examples(rest)
+        variance = mean_of_examples((rest - mean) ** 2)
         self.mean.assign_add((1 - self.decay) * mean)
         self.variance.assign(self.decay * self.variance + (1 - self.decay) * variance)
 
@@ -54,7 +61,8 @@ class LearnedBaseline(MovingAverageBaseline):
     """A `MovingAverageBaseline` and a network that learns, by least squares, what to expect of each example (NVIL).
 
     Args:
-        network: from the data, shape (batch, *event), to features; a dense unit follows.
+        network: from what is seen of an example, the `seen` of the trace, to features; a dense unit follows. That is
+            the data, shape (batch, *event), unless a model says more: a tensor, or a sequence of several.
         decay: of the averages, in [0, 1).
 
     Reference: Mnih & Gregor 2014, arXiv:1402.0030.
@@ -64,21 +72,23 @@ class LearnedBaseline(MovingAverageBaseline):
         super().__init__(decay, **kwargs)
         self.network = network
 
-    def build(self, observed_shape):
-        super().build(observed_shape)
-        features = self.network(keras.KerasTensor(tuple(observed_shape))).shape
+    def build(self, seen_shape):
+        super().build(seen_shape)
+        several = isinstance(seen_shape[0], Sequence)
+        inputs = [keras.KerasTensor(tuple(shape)) for shape in (seen_shape if several else [seen_shape])]
         self.head = keras.layers.Dense(1, dtype="float32", name="expected")
-        self.head.build(features)
+        self.head.build(self.network(inputs if several else inputs[0]).shape)
 
-    def call(self, observed) -> tf.Tensor:
-        return super().call(observed) + self.head(tf.cast(self.network(observed), tf.float32))[:, 0]
+    def call(self, seen) -> tf.Tensor:
+        return super().call(seen) + self.head(tf.cast(self.network(seen), tf.float32))[:, 0]
 
 
 class ScoreFunction(Objective):
     """The negative ELBO, for posteriors of any kind, by the score-function gradient (REINFORCE).
 
     d/dphi E log w = E[(log w - b(x)) d log q(z | x)], w = p(x, z) / q(z | x): the draws need no gradient, and the
-    baseline b takes noise away. It also divides the signal by its deviation where that is above 1.
+    baseline b takes noise away. It also divides the signal by its deviation where that is above 1. Latent variables
+    whose draws carry gradients keep those, and have no part in log q.
 
     Args:
         samples: draws from the posterior per example, 1 or more.
@@ -99,19 +109,19 @@ class ScoreFunction(Objective):
         self.baseline = baseline
 
     @property
-    def layers(self) -> tuple[keras.layers.Layer, ...]:
-        """The baseline, if there is one."""
-        return () if self.baseline is None else (self.baseline,)
+    def groups(self) -> dict[str, Sequence[keras.layers.Layer]]:
+        """The baseline, if there is one: it may have an optimizer of its own."""
+        return {} if self.baseline is None else {"baseline": [self.baseline]}
 
     def __call__(self, trace: Trace) -> tf.Tensor:
-        log_weight, log_q = trace.log_weight, log_posterior(trace)
+        log_weight, log_q = trace.log_weight, log_scored(trace)
         signal, fit = tf.stop_gradient(log_weight), tf.zeros([])
         if self.baseline is not None:
-            expected = self.baseline(trace.observed)  # [batch]
+            expected = self.baseline(trace.seen)  # [batch]
             rest = signal - expected
             fit = 0.5 * rest**2  # its gradient trains a network, and nothing else
             signal = tf.stop_gradient(rest / self.baseline.scale())
-            if all(latent.path is not None for latent in trace.latents.values()):  # in training
+            if in_training():
                 self.baseline.update(rest)
         log_joint = log_weight + log_q  # without log q, whose gradient has mean zero, and noise
         surrogate = signal * log_q + log_joint
@@ -125,7 +135,8 @@ class VIMCO(Objective):
     """The bound of `IWAE`, for posteriors of any kind: each draw's signal is what it adds to the bound of the others.
 
     signal[j] = L - log (1/K) (sum_{i != j} w[i] + exp mean_{i != j} log w[i]), and the gradient is
-    sum_j signal[j] d log q(z[j] | x) + sum_j w~[j] d log w[j]: no baseline is learned.
+    sum_j signal[j] d log q(z[j] | x) + sum_j w~[j] d log w[j]: no baseline is learned. Latent variables whose draws
+    carry gradients keep those, and have no part in log q.
 
     Args:
         samples: K, 2 or more.
@@ -142,12 +153,15 @@ class VIMCO(Objective):
         log_weight = trace.log_weight  # [samples, batch]
         count = log_weight.shape[0]
         bound = log_mean(log_weight)
-        mean_of_others = (tf.reduce_sum(log_weight, axis=0) - log_weight) / (count - 1)
         same = tf.eye(count, dtype=tf.bool)[:, :, None]
+        others = tf.where(same, 0.0, log_weight[:, None])  # [i, j, batch]; no difference, for log w may be -inf
+        mean_of_others = tf.reduce_sum(others, axis=0) / (count - 1)  # [j, batch]
         without = log_mean(tf.where(same, mean_of_others[None], log_weight[:, None]))  # of draw j: [j, batch]
-        signal = tf.stop_gradient(bound - without)
+        # A draw whose gain has no finite size, for all others weigh nothing, gets no signal.
+        signal = tf.stop_gradient(tf.where(tf.math.is_finite(without), bound - without, 0.0))
         share = tf.stop_gradient(tf.nn.softmax(log_weight, axis=0))
-        surrogate = tf.reduce_sum(signal * log_posterior(trace) + share * log_weight, axis=0)
+        counted = tf.where(share > 0, log_weight, 0.0)
+        surrogate = tf.reduce_sum(signal * log_scored(trace) + share * counted, axis=0)
         return with_gradient_of(-bound, -surrogate)
 
     def check(self, trace: Trace) -> None:

@@ -1,0 +1,108 @@
+"""Groups of weights: those with a loss of their own, and those with an optimizer of their own."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+REST = "model"  # the group of all weights that are in no other
+
+
+def weight_groups(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """The trainable weights of a model by group, `REST` first; each weight is in one group."""
+    members = {
+        name: [weight for layer in layers for weight in layer.trainable_weights]
+        for name, layers in model.loss.groups.items()
+    }
+    taken = {id(weight) for weights in members.values() for weight in weights}
+    return {REST: [weight for weight in model.trainable_weights if id(weight) not in taken]} | members
+
+
+def build_optimizer(model: keras.Model) -> None:
+    """Creates the variables of a model's optimizer, once."""
+    optimizer = model.optimizer
+    groups = getattr(optimizer, "inner_optimizer", optimizer)  # inside of the one that scales the loss
+    if isinstance(groups, OptimizerGroups) and not groups.built:
+        groups.members = [(name, weight) for name, weights in weight_groups(model).items() for weight in weights]
+    optimizer.build(model.trainable_weights)
+
+
+@keras.saving.register_keras_serializable("keras_vae")
+class OptimizerGroups(keras.optimizers.Optimizer):
+    """One optimizer for each group of weights: `compile(optimizer={"model": "adam", "critic": Adam(1e-4)})`.
+
+    Its `learning_rate` is that of the group "model".
+
+    Args:
+        optimizers: Keras optimizers by group; weights of a group that has none belong to "model".
+        name: as of any Keras optimizer.
+
+    Raises:
+        ValueError: without an optimizer for "model".
+    """
+
+    def __init__(self, optimizers: Mapping[str, keras.optimizers.Optimizer], name: str = "optimizer_groups"):
+        if REST not in optimizers:
+            raise ValueError(
+                f'compile needs an optimizer for the weights of "{REST}", {{"{REST}": "adam", ...}}. '
+                f"Received: {', '.join(map(repr, optimizers)) or 'none'}."
+            )
+        super().__init__(learning_rate=0.0, name=name)
+        self.optimizers = {group: keras.optimizers.get(optimizer) for group, optimizer in optimizers.items()}
+        self.members = []
+
+    @property
+    def learning_rate(self):
+        """Of the group "model"."""
+        return self.optimizers[REST].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self.optimizers[REST].learning_rate = value
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the variables of all optimizers."""
+        if self.built:
+            return
+        super().build(variables)
+        self._group_of = {id(weight): name if name in self.optimizers else REST for name, weight in self.members}
+        for name, optimizer in self.optimizers.items():
+            optimizer.build([weight for weight in variables if self._group_of.get(id(weight), REST) == name])
+
+    def apply(self, grads, trainable_variables=None):
+        """One step of each optimizer."""
+        for name, optimizer in self.optimizers.items():
+            pairs = [
+                (gradient, weight)
+                for gradient, weight in zip(grads, trainable_variables, strict=True)
+                if self._group_of.get(id(weight), REST) == name
+            ]
+            if pairs:
+                optimizer.apply(*map(list, zip(*pairs, strict=True)))
+        self._iterations.assign_add(1)
+
+    @property
+    def variables(self):
+        """Of all optimizers."""
+        return [*self._variables, *(variable for each in self.optimizers.values() for variable in each.variables)]
+
+    def save_own_variables(self, store):
+        """Only its own: those of the optimizers are saved with them."""
+        for number, variable in enumerate(self._variables):
+            store[str(number)] = variable.numpy()
+
+    def load_own_variables(self, store):
+        for number, variable in enumerate(self._variables):
+            variable.assign(store[str(number)])
+
+    def finalize_variable_values(self, var_list):
+        """Puts averaged weights in the place of the last ones, where an optimizer averages."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.finalize_variable_values([v for v in var_list if self._group_of.get(id(v), REST) == name])
+
+    def get_config(self) -> dict:
+        return {"optimizers": keras.saving.serialize_keras_object(self.optimizers), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        optimizers = keras.saving.deserialize_keras_object(config["optimizers"], custom_objects)
+        return cls(optimizers, config["name"])
