@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import inspect
 import json
 import os
 import re
@@ -14,19 +15,20 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
 from keras_vae.optimizers import REST, build_optimizer, weight_groups
 from keras_vae.replicas import global_mean, multi_worker
-from keras_vae.sampling import current_sampler, sampling
+from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
+from keras_vae.serving import Signatures
 from keras_vae.trace import Latent, Trace, draw_from
 
 tfd = tfp.distributions
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
-ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
 
 
 class Trackers(collections.UserDict):
@@ -59,7 +61,7 @@ class LatentVariableModel(KerasContract):
 
     def __init__(self, seed: int = 0, **kwargs):
         super().__init__(autocast=False, **kwargs)  # data and log-probabilities stay float32 under every policy
-        self.seed = seed
+        self.seed = whole_seed(self, seed)
         self._trackers = Trackers()
         self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
@@ -81,6 +83,10 @@ class LatentVariableModel(KerasContract):
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws latent variables from the prior and returns the means of their observations, (count, *event)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method generate(self, count, seed, temperature).")
+
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws latent variables from the prior, and observations given them, (count, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method sample(self, count, seed, temperature).")
 
     def build(self, input_shape):
         """Creates all weights, by one call without a sample axis, on zeros of the shape of one field or of `takes`."""
@@ -258,6 +264,32 @@ class LatentVariableModel(KerasContract):
         """Means over the examples of an epoch: loss, log_likelihood, kl, ..."""
         return [*super().metrics, *self._trackers.values()]
 
+    # --- serving -----------------------------------------------------------------------------------------------------
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
+
+        Those of a model of your own are `log_likelihood`, `serving_default` and `reconstruct` where it has a method
+        `reconstruct`, the second one if that takes a seed, and `generate` and `sample` where it has these.
+
+        Args:
+            **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
+        """
+        own = {
+            name: getattr(self, name)
+            for name in ("reconstruct", "generate", "sample")
+            if getattr(type(self), name) is not getattr(LatentVariableModel, name)
+        }
+        make = Signatures(self, **limits)
+        names = ["serving_default"] if "reconstruct" in own else []
+        if names and "seed" in inspect.signature(own["reconstruct"]).parameters:
+            names.append("reconstruct")
+        made = make.of(*names)
+        for name, output in {"generate": "mean", "sample": "x"}.items():
+            if name in own:
+                made[name] = make.by_count(name, output, own[name])
+        return made | make.of("log_likelihood")
+
     # --- scoring -----------------------------------------------------------------------------------------------------
 
     def tracer(self, x) -> Callable[[], Trace]:
@@ -287,9 +319,10 @@ class LatentVariableModel(KerasContract):
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
         x = self._as_batch(x)
+        num_samples = num_samples if tf.is_tensor(num_samples) else whole_number(self, "num_samples", num_samples)
         first = tf.nest.flatten(x)[0]
         batch = first.shape[0] if first.shape[0] is not None and isinstance(num_samples, int) else tf.shape(first)[0]
-        seed = fold(seed)
+        seed = self._as_seed(seed)
         chunks = -(-num_samples // _at_least_one(rows // _at_least_one(batch)))
         chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
         draw_trace = self.tracer(x)
@@ -310,8 +343,11 @@ class LatentVariableModel(KerasContract):
         return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
 
     def _as_batch(self, inputs):
-        """`inputs`, in the structure of what `call` takes, as tensors."""
-        return self.takes.of(type(self).__name__, inputs)
+        """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told."""
+        batch = self.takes.of(type(self).__name__, inputs)
+        if tf.executing_eagerly() and not within_sampling():
+            self._check_batch(batch)
+        return batch
 
     def summary(self, *args, print_fn=None, **kwargs):
         """Prints Keras's table of layers, then the objective in words."""

@@ -7,9 +7,10 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.supports import Support
 from keras_vae.distributions.transforms import TransformedNormal
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.noise import fold
+from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions
@@ -39,6 +40,11 @@ class SingleLatentModel(LatentVariableModel):
         """Shape of one z."""
         return self.posterior.event_shape
 
+    @property
+    def latent_support(self) -> Support:
+        """Where z may be: draws of the prior, and means of them."""
+        return self.prior.support.hull
+
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, draws z, and returns the trace."""
         return self.tracer(inputs)()
@@ -62,7 +68,7 @@ class SingleLatentModel(LatentVariableModel):
     def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
         """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""
         posterior = self.encode(x, *given)
-        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
+        z = posterior.mean() if seed is None else posterior.sample(seed=self._as_seed(seed))
         return self.decode(z, *given).mean()
 
     def _draws_of_prior(self, count, given: tuple, seed, temperature) -> tf.Tensor:
@@ -70,10 +76,20 @@ class SingleLatentModel(LatentVariableModel):
         self._require_built("generate")
         prior = self.prior_distribution(*given)
         each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
-        seed = fold(tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seed is None else seed)
+        seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
         if isinstance(prior, TransformedNormal):
             return prior.tempered(temperature).sample(each, seed=seed)
         return tempered(prior.sample(each, seed=seed), prior, temperature)
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
+
+        Args:
+            **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
+        """
+        make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
+        names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample", "log_likelihood")
+        return make.of(*names)
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:
