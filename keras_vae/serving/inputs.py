@@ -52,8 +52,9 @@ class Rows:
         """The rows, refused where a value is outside of the support."""
         if self.support is None:
             return rows
-        outside = ~self.support.contains(tf.cast(rows, tf.float32))
-        count = tf.reduce_sum(tf.cast(outside, tf.int32))
+        # Counted without a `not`: TensorFlow turns "not a < b" into "a >= b", which NaN passes.
+        inside = self.support.contains(tf.cast(rows, tf.float32))
+        count = tf.size(rows) - tf.reduce_sum(tf.cast(inside, tf.int32))
         message = [f"{title} needs {self.name} {self.support.needed} Received: ", tf.as_string(count), " other values."]
         (rows,) = only_if(tf.equal(count, 0), message, rows)
         return rows
@@ -89,9 +90,7 @@ class Number:
 
     def checked(self, title: str, number: tf.Tensor) -> tf.Tensor:
         """The number, refused where it is not a single one, or outside of the limits."""
-        shape = text(tf.shape(number))
-        message = [f"{title} needs {self.name} to be one number. Received: shape (", shape, ")."]
-        (number,) = only_if(tf.equal(shape, ""), message, number)
+        number = tf.ensure_shape(number, [])  # a shape without open axes is known while tracing, and so any text of it
         if self.least is None:
             return number
         most = number.dtype.max if self.most is None else self.most
@@ -124,9 +123,7 @@ def of_one_length(title: str, names: Sequence[str], batch: Sequence[tf.Tensor]) 
 def finite(title: str, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The outputs, refused where one is not finite: of numbers so large that float32 does not hold what follows."""
     bad = [tf.reduce_any(~tf.math.is_finite(part)) for part in outputs.values()]
-    message = [
-        f"{title} needs inputs whose answer float32 can hold. Received: some whose {', '.join(outputs)} it can not."
-    ]
+    message = [f"{title} needs inputs whose answer is finite in float32. Received: others, for {', '.join(outputs)}."]
     return dict(zip(outputs, only_if(~tf.reduce_any(bad), message, *outputs.values()), strict=True))
 
 
