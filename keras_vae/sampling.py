@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.noise import fold
+from keras_vae.trace import is_reparameterized
 
 ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
 
@@ -91,11 +92,6 @@ def _as_current(sampler: Sampler) -> Iterator[Sampler]:
         yield sampler
     finally:
         _current.reset(token)
-
-
-def is_reparameterized(distribution: tfd.Distribution) -> bool:
-    """Whether draws carry gradients to all parameters of a distribution."""
-    return distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
 
 
 class StoppedPath:

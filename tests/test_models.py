@@ -205,7 +205,8 @@ def test_fit_takes_conditions_in_every_form():
         keras.utils.set_random_seed(0)
         model = conditional()
         model.compile("adam", run_eagerly=True)
-        losses.append(model.fit(**data, epochs=2, validation_data=(x, y), verbose=0).history["val_loss"])
+        options = {"validation_data": (x, y), "validation_batch_size": 4, "verbose": 0}
+        losses.append(model.fit(**data, epochs=2, **options).history["val_loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     predicted = model.predict((x, y), verbose=0)
     np.testing.assert_allclose(predicted, model.reconstruct(x, y), rtol=1e-5)

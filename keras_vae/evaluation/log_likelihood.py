@@ -173,13 +173,15 @@ def draw_bytes(model: LatentVariableModel) -> int:
 
 
 def _batches(model, data, batch_size):
-    if not isinstance(data, tuple | list):
-        data = model.checked(data, "log_likelihood")
-        if not isinstance(data, np.ndarray):
-            return data
-        data = (data,)
-    arrays = [model.checked(data[0], "log_likelihood"), *map(np.asarray, data[1:])]
-    return [tuple(a[start : start + batch_size] for a in arrays) for start in range(0, len(arrays[0]), batch_size)]
+    """Batches as Keras unpacks them."""
+    found = model.look_at("log_likelihood", data)
+    if found.arrays is None:
+        return found.batches
+    inputs, _ = found.arrays
+    x, y = inputs if model.takes.y is not None else (inputs, None)
+    pair = (x,) if y is None else (x, y)
+    starts = range(0, found.size, batch_size)
+    return [tf.nest.map_structure(lambda array, s=start: array[s : s + batch_size], pair) for start in starts]
 
 
 def _as_float(x) -> np.ndarray:

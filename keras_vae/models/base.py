@@ -1,7 +1,6 @@
 """A Keras model whose call returns a Trace and whose loss is an Objective."""
 
 import collections
-import contextlib
 import functools
 import inspect
 import json
@@ -20,7 +19,7 @@ from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
-from keras_vae.optimizers import REST, build_optimizer, weight_groups
+from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
 from keras_vae.serving import Signatures
@@ -143,27 +142,20 @@ class LatentVariableModel(KerasContract):
     def train_step(self, data) -> dict:
         """One step on one batch: draws, bound, gradients, update."""
         x, y, sample_weight = _unpacked(data)
-        groups = weight_groups(self)
-        with tf.GradientTape(persistent=len(groups) > 1) as tape:
+        with tf.GradientTape(persistent=bool(self.loss.groups)) as tape:
             seed = self._step_seed(TRAIN, self.optimizer.iterations)
             with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
-                losses = self._losses(trace, sample_weight)
+                losses = self._losses_of_groups(trace, sample_weight)
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
-        weights, gradients = self.trainable_weights, {}
-        for name, loss in scaled.items():
-            of_loss = [
-                weight
-                for group in groups
-                if group == name or (name == REST and group not in scaled)
-                for weight in groups[group]
-            ]
-            found = tape.gradient(loss, of_loss)
-            gradients |= {id(weight): gradient for weight, gradient in zip(of_loss, found, strict=True)}
+        gradients = {}
+        for weights, loss in losses_and_weights(self, scaled):
+            found = tape.gradient(loss, weights)
+            gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
         with tf.control_dependencies(tf.nest.flatten(x)[:1]):
-            self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in weights])
+            self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in self.trainable_weights])
         return self._logs()
 
     def test_step(self, data) -> dict:
@@ -188,13 +180,13 @@ class LatentVariableModel(KerasContract):
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
             training: whether the objective's numbers are the scheduled ones.
         """
-        return self._losses(y_pred, sample_weight, training)[REST]
+        return self._losses_of_groups(y_pred, sample_weight, training)[REST]
 
-    def _losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+    def _losses_of_groups(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
         """The scalar that each group of weights minimises, by name; that of all others is `REST`."""
         if training:
             self.loss.check(trace)
-        with scheduled(self.scheduled_numbers) if training else contextlib.nullcontext():
+        with scheduled(self.scheduled_numbers if training else None):
             losses = self.loss.per_example(trace)  # [batch] each
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
         for name, (figures, weights) in self._figures(losses, extra, trace).items():

@@ -87,7 +87,7 @@ class CheckedModel(Serializable, keras.Model):
         takes = self.takes
         x, y = inputs if takes.y is not None else (inputs, None)
         self.check_data(x)
-        for field, array in zip(tf.nest.flatten(takes.y or ()), tf.nest.flatten(y or ()), strict=True):
+        for field, array in zip(_flat(takes.y), _flat(y), strict=True):
             self._check_field(field, array)
 
     def check_missing(self, inputs) -> None:
@@ -214,6 +214,10 @@ class CheckedModel(Serializable, keras.Model):
             raise ValueError(
                 f"{found.owner} needs data that the model allows. Received: others in batch {number}."
             ) from None
+
+
+def _flat(structure) -> list:
+    return [] if structure is None else tf.nest.flatten(structure)
 
 
 def _array_of(owner: str):

@@ -5,6 +5,7 @@ from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.masked import MADE
 from keras_vae.networks.missing import ObservedValues
+from keras_vae.networks.rows import by_rows
 
 __all__ = [
     "MADE",
@@ -12,6 +13,7 @@ __all__ = [
     "GaussianNoise",
     "MaskingNoise",
     "ObservedValues",
+    "by_rows",
     "convolutional_decoder",
     "convolutional_encoder",
     "dense_decoder",
