@@ -23,7 +23,6 @@ from keras_vae.replicas import check_strategy, single, workers_watched
 class KerasContract(CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
-    _default_save_signature = None  # Keras would trace `call` for a signature of its own, in each export
     objective_layers = ()  # those that `compile` got with the objective
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
 
