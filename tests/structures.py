@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
+from keras_vae.networks import by_rows
 from keras_vae.noise import fold
 from keras_vae.sampling import iteration
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from structures import STRUCTURES, Objects, PartlyLabelled, Sentences, StateSpace, compiled, tokens
+from structures import STRUCTURES, PartlyLabelled, StateSpace, compiled, tokens
 
 import keras_vae as kv
-from keras_vae.noise import fold
-from keras_vae.sampling import iteration, sampling
+from keras_vae.noise import fold, standard_normal
+from keras_vae.sampling import current_sampler, iteration, sampling
 
 
 def fit(model, name, epochs, folder=None):
@@ -80,7 +80,6 @@ def test_each_group_is_trained_by_its_loss_and_its_optimizer():
         rate, loss = (0.3, losses[1]) if id(weight) in critic else (0.1, losses[0])
         weight_then = tape.gradient(loss, weight)
         np.testing.assert_allclose(weight, old - rate * weight_then, atol=1e-6)
-    assert sum(len(v.shape) > 0 for v in model.optimizer.variables) == 0
 
 
 def test_optimizers_need_one_for_the_model():
@@ -141,7 +140,7 @@ def test_score_functions_leave_the_path_to_those_that_have_one():
             log_q, log_p = (b * a - tf.math.softplus(a) for a in (logit, prior_logit))
             inner = log_likelihood + log_p - log_q - model.normal(x).kl_divergence(model.normal_prior())
             elbo += tf.exp(log_q) * tf.reduce_sum(tf.constant(mass, tf.float32) * inner)
-    expected = np.concatenate([np.reshape(g, -1) for g in tape.gradient(-elbo, weights)])
+    expected = -np.concatenate([np.reshape(g, -1) for g in tape.gradient(elbo, weights)])
 
     def estimates(objective):
         @tf.function
@@ -167,14 +166,9 @@ def test_iterations_of_a_loop_have_noise_of_their_own(xla):
     def noise():
         def step(_, number):
             with iteration(number):
-                return tf.random.stateless_normal([1000], current())
+                return standard_normal([1000], current_sampler().next_seed())
 
         return tf.scan(step, tf.range(4), tf.zeros([1000]))
-
-    def current():
-        from keras_vae.sampling import current_sampler
-
-        return current_sampler().next_seed()
 
     with sampling(1, fold(0)):
         draws = noise().numpy()
@@ -283,4 +277,3 @@ def test_data_of_another_structure_is_refused(given, message):
         with pytest.raises(ValueError, match=message):
             method(given, verbose=0)
     assert not model.built
-    assert Sentences and Objects
