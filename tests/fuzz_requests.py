@@ -58,9 +58,9 @@ class Requests:
         if kind == 0:
             return None
         if kind == 1:
-            return value.astype(self._one_of(["float64", "int32", "int64"]))
+            return np.nan_to_num(value).astype(self._one_of(["float64", "int32", "int64"]))
         if kind == 2:
-            return value.reshape(len(value), -1) if value.ndim > 2 else value[..., None]
+            return value.reshape(len(value), int(np.prod(value.shape[1:]))) if value.ndim > 2 else value[..., None]
         if kind == 3:
             return self._one_of([value[0] if len(value) else value, value[None], value[..., :-1], value.ravel()])
         if kind == 4:
