@@ -94,6 +94,20 @@ def _as_current(sampler: Sampler) -> Iterator[Sampler]:
         _current.reset(token)
 
 
+def example_weights(tensor: tf.Tensor, axis: int) -> tf.Tensor:
+    """Weights of the examples along an axis of a tensor, shape (batch,); 1 where the step has none."""
+    weights = current_sampler().weights
+    return tf.ones([tf.shape(tensor)[axis]]) if weights is None else weights
+
+
+def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
+    """Mean over the draws and the examples of a batch, by their weights, of values of shape (samples, batch)."""
+    weights = current_sampler().weights
+    if weights is None:
+        return tf.reduce_mean(values)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
+
+
 class StoppedPath:
     """Draws that carry no gradient: what a score-function estimator differentiates is their probability alone."""
 

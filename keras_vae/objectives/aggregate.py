@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import not_negative, whole_number
 from keras_vae.objectives.base import Objective, one_latent
-from keras_vae.sampling import current_sampler
+from keras_vae.sampling import current_sampler, example_weights
 from keras_vae.trace import Latent, Trace
 
 tfd = tfp.distributions
@@ -73,12 +73,6 @@ def squared_mmd(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
     within = mean_kernel(first, first, weights, weights, True) + mean_kernel(second, second, ones, ones, True)
     return within - 2 * mean_kernel(first, second, weights, ones, False)
-
-
-def example_weights(tensor: tf.Tensor, axis: int) -> tf.Tensor:
-    """Weights of the examples along an axis of a tensor, shape (batch,); 1 where there are none."""
-    weights = current_sampler().weights
-    return tf.ones([tf.shape(tensor)[axis]]) if weights is None else weights
 
 
 class BetaTC(Objective):
