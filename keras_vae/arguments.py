@@ -32,7 +32,7 @@ def whole_number(owner: object, name: str, value: int, least: int = 1) -> int:
 
 def whole_seed(owner: object, value: int) -> int:
     """`value` as an int; raises `ValueError` for what is not an integer that fits into 32 bits."""
-    if np.ndim(value) or tf.is_tensor(value) or not _is_seed(value):
+    if tf.is_tensor(value) or not _is_seed(value) or np.ndim(value):
         raise ValueError(f"{_title(owner)} needs seed to be a whole number, {_RANGE}. Received: seed={value!r}.")
     return int(value)
 

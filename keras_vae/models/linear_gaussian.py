@@ -82,11 +82,6 @@ class LinearGaussian(UnconditionalModel):
         """One observation; the first data may have any shape."""
         return Inputs(Field(tuple(self.mean.shape) if self.built else None))
 
-    @property
-    def takes(self) -> Inputs:
-        """One observation; the first data may have any shape."""
-        return Inputs(Field(tuple(self.mean.shape) if self.built else None))
-
     # --- inference ---------------------------------------------------------------------------------------------------
 
     def encode(self, x) -> tfd.Distribution:
