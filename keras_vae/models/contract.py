@@ -24,7 +24,6 @@ from keras_vae.training.feed import Feed
 class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
-    _default_save_signature = None  # Keras would trace `call` for a signature of its own, in each export
     objective_layers = ()  # those that `compile` got with the objective
     programs = Programs()  # of a model that is not compiled: `compile` makes it one of its own
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
@@ -243,16 +242,27 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         with whole(filepath) as temporary:
             super().save_weights(temporary)
 
-    def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose=None, **kwargs):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose=None,
+        max_bytes: int = 2**28,
+        max_samples: int = 10_000,
+        **kwargs,
+    ):
         """Writes a SavedModel with the model's serving signatures, for TF Serving: `filepath` ends in a version, "m/1".
 
         Args:
             filepath: a folder that does not exist yet.
             format: "tf_saved_model".
             verbose: whether to print the signatures.
+            max_bytes: memory that one request may take, beside its inputs: larger batches are worked off in chunks, and
+                more draws are refused. From an upper estimate: all tensors of an example, as if none were freed.
+            max_samples: draws for each example that a request for `log_likelihood` may ask for.
 
         Raises:
-            ValueError: for another format, and for a model that is not built.
+            ValueError: for another format, for a model that is not built, and for a limit below one example.
             FileExistsError: when there is something at `filepath`.
         """
         if format != "tf_saved_model" or kwargs:
@@ -261,8 +271,9 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
                 f"Received: format={format!r}, {kwargs}."
             )
         self._require_built("export")
+        signatures = self.serving_signatures(max_bytes=max_bytes, max_samples=max_samples)
         with Execution(self, "export"):  # for Keras takes the functions of the model away
-            write_saved_model(self, self.serving_signatures(), filepath, verbose=bool(verbose))
+            write_saved_model(self, signatures, filepath, verbose=bool(verbose))
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One step on one batch, as `keras.Model.train_on_batch`."""
