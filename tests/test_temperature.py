@@ -28,7 +28,7 @@ def draws_of(layer, temperature):
 
 
 def middle_of(kind, layer) -> np.ndarray:
-    """The mean; the point of the greatest mass, by enumeration; the direction of the mean; the level next to the loc."""
+    """The mean; the point of the greatest mass, by enumeration; the mean direction; the level next to the loc."""
     if kind == "DiscretizedLogistic":  # of five levels from -1 to 1
         return np.clip(np.round(2 * layer().distribution.loc[..., 0]), -2, 2) / 2
     if kind in POINTS:
