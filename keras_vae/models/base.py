@@ -18,6 +18,7 @@ from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.keras_names import batches_trained, loss_mean
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
+from keras_vae.models.weights import WeightSums
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
 from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
@@ -313,7 +314,7 @@ class LatentVariableModel(KerasContract):
 
         Returns:
             log_likelihood: nats, shape (batch,).
-            effective_samples: (sum w)^2 / sum w^2, between 1 and K, shape (batch,).
+            effective_samples: (sum w)^2 / sum w^2, between 1 and K, shape (batch,); 0 where all w are 0.
 
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
@@ -326,20 +327,15 @@ class LatentVariableModel(KerasContract):
         chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
         draw_trace = self.tracer(x)
 
-        def add_chunk(done, log_sum, log_sum_of_squares):
+        def add_chunk(done, sums):
             with sampling(chunk, fold(seed, done)):
                 log_weight = draw_trace().log_weight  # [chunk, batch]
             wanted = done + tf.range(chunk) < num_samples
-            log_weight = tf.where(wanted[:, None], log_weight, -float("inf"))
-            log_sum = tf.experimental.numpy.logaddexp(log_sum, tf.reduce_logsumexp(log_weight, axis=0))
-            squares = tf.reduce_logsumexp(2 * log_weight, axis=0)
-            return done + chunk, log_sum, tf.experimental.numpy.logaddexp(log_sum_of_squares, squares)
+            return done + chunk, sums.add(tf.where(wanted[:, None], log_weight, -float("inf")))
 
-        nothing = tf.fill([batch], -float("inf"))
-        _, log_sum, log_squares = tf.while_loop(
-            lambda done, *_: done < num_samples, add_chunk, [tf.constant(0), nothing, nothing]
-        )
-        return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
+        start = [tf.constant(0), WeightSums.of_none(batch)]
+        _, sums = tf.while_loop(lambda done, _: done < num_samples, add_chunk, start)
+        return sums.log_sum() - tf.math.log(tf.cast(num_samples, tf.float32)), sums.effective_samples()
 
     def _as_batch(self, inputs):
         """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told."""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vae import keras_names
 from keras_vae.export import write_saved_model
-from keras_vae.files import whole
+from keras_vae.files import replacing
 from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
 from keras_vae.objectives import ELBO, Objective
@@ -228,7 +228,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         if not str(filepath).endswith(".keras"):
             raise ValueError(f"{type(self).__name__}.save needs a path that ends in .keras. Received: {filepath}.")
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save(temporary, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
@@ -239,7 +239,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             raise ValueError(
                 f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
             )
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save_weights(temporary)
 
     def export(
