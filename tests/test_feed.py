@@ -95,7 +95,7 @@ def small(**options) -> kv.VAE:
     keras.utils.set_random_seed(1)
     made = kv.VAE(kv.FixedScaleNormal(1), kv.FixedScaleNormal(1), kv.StandardNormal(1))
     made.build((None, 1))
-    made.compile(keras.optimizers.SGD(1e-4), **options)
+    made.compile(keras.optimizers.SGD(1e-6), **options)
     return made
 
 
@@ -107,8 +107,10 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("steps", [1, 4, 6, 7, 13])
+@pytest.mark.parametrize(
+    ("run", "steps"),
+    [("one step a call", 4), ("one step a call", 6), ("four steps a call", 7), ("four steps a call", 13), ("eager", 7)],
+)
 def test_fit_makes_so_many_steps_for_each_epoch(run, steps):
     forms = {"array": lambda: X, "sequence": Sequence, "generator": generator}
     forms |= {name: FORMS[name] for name in ("ours, mapped", "stream", "foreign")}

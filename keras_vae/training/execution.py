@@ -156,7 +156,8 @@ class Execution:
             if not math.isfinite(figures["loss"]):
                 raise self._stopped(broken_figures(self.model, figures))
         elif self.method != "fit" and not all_is_finite(self.model):  # nor in one step that XLA has compiled
-            raise self._stopped(broken_figures(self.model, {}))
+            broken = broken_figures(self.model, {name: float(value) for name, value in logs.items()})
+            raise self._stopped(BrokenStepError(broken.cause))
         self._done += steps
         return logs
 

@@ -109,8 +109,6 @@ def _why_it_differs(x, steps: int | None, shuffle: bool) -> str | None:
         return "tf.data.Dataset.shuffle draws another order"
     if "cache" in kinds and follows:
         return "tf.data.Dataset.cache keeps the batches of the first epoch that it sees"
-    if "generator" in kinds:
-        return "tf.data.Dataset.from_generator begins anew"
     if steps is not None and not follows and x.cardinality() < 0:
         return "a dataset of unknown length, with steps_per_epoch, begins with its first batch"
     return None
