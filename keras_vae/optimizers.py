@@ -17,6 +17,17 @@ def weight_groups(model: keras.Model) -> dict[str, list[keras.Variable]]:
     return {REST: [weight for weight in model.trainable_weights if id(weight) not in taken]} | members
 
 
+def losses_and_weights(model: keras.Model, losses: dict) -> list[tuple[list[keras.Variable], object]]:
+    """Each loss, and the weights that it trains: those of its group; of `REST` also those of groups without a loss.
+
+    Args:
+        losses: by group, `REST` among them.
+    """
+    groups = weight_groups(model)
+    pooled = [weight for name in groups if name == REST or name not in losses for weight in groups[name]]
+    return [(pooled if name == REST else groups[name], loss) for name, loss in losses.items()]
+
+
 def build_optimizer(model: keras.Model) -> None:
     """Creates the variables of a model's optimizer, once: the one that scales the loss would begin its scale anew."""
     optimizer = model.optimizer

@@ -63,12 +63,18 @@ def at_points(distribution: tfd.Distribution) -> tfd.Distribution:
     return distribution.copy(**parts)
 
 
+def is_reparameterized(distribution: tfd.Distribution) -> bool:
+    """Whether draws carry gradients to all parameters of a distribution."""
+    return distribution.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+
+
 @dataclass(frozen=True)
 class Latent:
     """Draws of one latent variable, with the posterior they came from and their prior.
 
     Attributes:
-        value: draws, shape (samples, batch, *event).
+        value: draws, shape (samples, batch, *event); None for a variable that is not drawn, but summed out in the
+            likelihood: it needs a KL in closed form, which stands for -log_ratio too.
         posterior: q(z | x), batch shape (batch,) or (samples, batch).
         prior: p(z | parents), batch shape (), (batch,) or (samples, batch).
         path: what the draws went through on their way to the model, where the objective asked for it; see
@@ -80,13 +86,18 @@ class Latent:
         drawn: None, or the draw that `value` is of, with what its density needs.
     """
 
-    value: tf.Tensor
+    value: tf.Tensor | None
     posterior: tfd.Distribution
     prior: tfd.Distribution
     path: Callable[[tf.Tensor], tf.Tensor] | None = None
     closed_form: bool = True
     present: tf.Tensor | None = None
     drawn: Draw | None = None
+
+    @property
+    def needs_score(self) -> bool:
+        """Whether there are draws, which carry no gradient: that of their posterior needs a score function."""
+        return self.value is not None and not is_reparameterized(self.posterior)
 
     def log_prob_under(self, distribution: tfd.Distribution, expand: int | None = None) -> tf.Tensor:
         """Log-density of the draws under any distribution of their kind, nats.
@@ -116,11 +127,13 @@ class Latent:
     @cached_property
     def log_ratio(self) -> tf.Tensor:
         """log p(z) - log q(z | x) at the draws, nats, shape (samples, batch)."""
-        return self.log_prior - self.log_posterior
+        return -self.kl if self.value is None else self.log_prior - self.log_posterior
 
     @cached_property
     def log_ratio_along_path(self) -> tf.Tensor:
         """`log_ratio`, whose gradient reaches the parameters of q through the draws only, not through its density."""
+        if self.value is None:
+            return -self.kl
         return self.log_prior - self._where_present(self.log_prob_under(stopped(self.posterior)))
 
     @cached_property
@@ -132,12 +145,19 @@ class Latent:
             exact = self.posterior.kl_divergence(self.prior)
         except NotImplementedError:  # TFP's answer for a pair of families without a registered closed form
             return None
-        return self._where_present(tf.broadcast_to(exact, tf.shape(self.value)[:2]))
+        return self._where_present(exact if self.value is None else tf.broadcast_to(exact, tf.shape(self.value)[:2]))
 
     @cached_property
     def kl(self) -> tf.Tensor:
         """KL(q(z | x) || p(z)), nats, shape (samples, batch): exact where there is a closed form, else -log_ratio."""
-        return -self.log_ratio if self.exact_kl is None else self.exact_kl
+        if self.exact_kl is not None:
+            return self.exact_kl
+        if self.value is None:
+            raise TypeError(
+                "A latent variable that is not drawn needs a KL in closed form. "
+                f"Received: {self.posterior.name} and {self.prior.name}."
+            )
+        return -self.log_ratio
 
     def _where_present(self, nats: tf.Tensor) -> tf.Tensor:
         return nats if self.present is None else tf.math.multiply_no_nan(nats, self.present)

@@ -163,20 +163,17 @@ def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, side_by_
     model.build((None, 6))
     both, met = threading.Barrier(2), []
 
-    def scorer(model, samples, rows):
-        def score(x, seed, largest):
-            try:
-                both.wait(timeout=10 if side_by_side else 0.3)
-                met.append(True)
-            except threading.BrokenBarrierError:
-                met.append(False)
-                both.reset()
-            return np.full(len(x), seed[0]), np.ones(len(x))
-
-        return score
+    def score(compiled, x, seed, largest):
+        try:
+            both.wait(timeout=10 if side_by_side else 0.3)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            met.append(False)
+            both.reset()
+        return np.full(len(x), seed[0]), np.ones(len(x))
 
     module = importlib.import_module("keras_vae.evaluation.log_likelihood")
-    monkeypatch.setattr(module, "_scorer", scorer)
+    monkeypatch.setattr(module, "_score", score)
     memory = draws * draw_bytes(model)
     score = kv.evaluation.log_likelihood(model, X[:16], samples=3, batch_size=4, memory=memory, verbose=0)
     assert met == [side_by_side] * 4

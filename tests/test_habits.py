@@ -1,305 +1,241 @@
-"""What users of Keras are used to, under default settings: methods from callbacks, all callbacks, all policies."""
-
-import inspect
-import warnings
+"""Habits of people who come from Keras, pandas and scikit-learn."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cases import decoder, encoder
 
 import keras_vae as kv
-from keras_vae.callbacks import BackupAndRestore
 
-X = (np.random.default_rng(0).random((24, 6)) < 0.4).astype("float32")
-
-
-def model(optimizer=None, **options) -> kv.VAE:
-    keras.utils.set_random_seed(1)
-    encoder, decoder = kv.dense_encoder(6, units=[5]), kv.dense_decoder(2, units=[5])
-    made = kv.VAE(kv.Normal(2, encoder), kv.Bernoulli(6, decoder), kv.StandardNormal(2))
-    made.build((None, 6))
-    made.compile(optimizer or keras.optimizers.Adam(1e-2), kv.ELBO(), **options)
-    return made
+X = (np.random.default_rng(0).random((10, 5)) < 0.4).astype("float32")
 
 
-def weights(made) -> list[np.ndarray]:
-    return [variable.numpy() for variable in made.weights + made.optimizer.variables]
+def vae(likelihood=kv.Bernoulli, seed=0) -> kv.VAE:
+    keras.utils.set_random_seed(seed)
+    return kv.VAE(kv.Normal(2, encoder(5)), likelihood(5, decoder(2)), kv.StandardNormal(2))
 
 
-def check_equal(one, other) -> None:
-    for a, b in zip(weights(one), weights(other), strict=True):
-        np.testing.assert_array_equal(a, b)
+def compiled(objective=None, **options) -> kv.VAE:
+    model = vae(**options)
+    model.compile("adam", objective, jit_compile=False)
+    return model
 
 
-# --- methods inside of callbacks -------------------------------------------------------------------------------------
+class Frame:
+    """What a data frame is to NumPy: an object with `__array__`, of float64."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype or np.float64)
+
+    def __len__(self):
+        return len(self.values)
 
 
-def methods(made, folder) -> dict:
-    """Methods that leave the weights as they are."""
-    return {
-        "predict": lambda: made.predict(X, verbose=0),
-        "evaluate": lambda: made.evaluate(X[:10], batch_size=3, verbose=0),
-        "test_on_batch": lambda: made.test_on_batch(X[:3]),
-        "predict_on_batch": lambda: made.predict_on_batch(X[:3]),
-        "generate": lambda: made.generate(2, seed=1),
-        "reconstruct": lambda: made.reconstruct(X[:2]),
-        "save": lambda: made.save(folder / "model.keras"),
-        "save_weights": lambda: made.save_weights(folder / "model.weights.h5"),
-        "export": lambda: made.export(folder / f"export-{len(list(folder.iterdir()))}" / "1"),
-        "log_likelihood": lambda: kv.evaluation.log_likelihood(made, X[:4], samples=2, verbose=0),
-    }
+@pytest.mark.parametrize("given", [X.tolist(), list(X), Frame(X), tf.constant(X), np.ma.masked_array(X)])
+def test_fit_counts_the_same_steps_for_whatever_holds_rows(given):
+    losses = []
+    for x in (X, given):
+        model = compiled()
+        losses.append(model.fit(x, batch_size=4, epochs=2, verbose=0).history["loss"])
+        assert int(model.optimizer.iterations) == 6
+    assert losses[0] == losses[1]
+    assert model.evaluate(given, batch_size=3, verbose=0) == model.evaluate(X, batch_size=3, verbose=0)
+    np.testing.assert_array_equal(model.predict(given, verbose=0), model.predict(X, verbose=0))
 
 
-class Calls(keras.callbacks.Callback):
-    """Calls methods at a place."""
-
-    def __init__(self, place: str, functions):
-        super().__init__()
-        self.count = 0
-
-        def call(*_, **__):
-            self.count += 1
-            for function in functions:
-                function()
-
-        setattr(self, place, call)
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_what_comes_with_the_data_has_their_length(method):
+    call = getattr(compiled(), method)
+    weights = ({"sample_weight": np.ones(9)}, {"sample_weight": np.ones((11, 1))})
+    for part in ({"y": np.zeros(9)}, {"y": ["a"] * 11}, *weights):
+        with pytest.raises(ValueError, match=rf"VAE\.{method} needs as many of each.*Received: 10, (9|11) in"):
+            call(X, **part, verbose=0)
+    with pytest.raises(ValueError, match=r"sample weights of shape \(examples,\).*\(10, 2\)"):
+        call(X, sample_weight=np.ones((10, 2)), verbose=0)
 
 
-PLACES = ["on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_test_batch_end", "on_epoch_end", "on_train_end"]
+def test_weights_in_a_column_are_weights():
+    weights = np.arange(10.0)
+    flat, column = (compiled().evaluate(X, sample_weight=w, verbose=0) for w in (weights, weights[:, None]))
+    assert flat == column
+    model = compiled()
+    model.fit(X, sample_weight=weights[:, None], batch_size=5, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices((X, X, weights[:, None])).batch(5)
+    assert compiled().evaluate(batches, verbose=0) == pytest.approx(
+        compiled().evaluate(X, sample_weight=weights, batch_size=5, verbose=0), rel=1e-6
+    )
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_any_method_may_be_called_from_any_callback(place, tmp_path):
-    """The training, and its figures, are those of a run that calls nothing."""
-    plain, calls = model(), model()
-    options = {"batch_size": 4, "epochs": 2, "validation_data": X[:9], "verbose": 0}
-    nothing = Calls(place, [])  # looks at batches too, where the other does
-    expected = plain.fit(X, callbacks=[nothing], **options).history
-    some = methods(calls, tmp_path)
-    often = "batch" in place  # of which there are many: two are enough
-    callback = Calls(place, [some["predict"], some["evaluate"]] if often else some.values())
-    history = calls.fit(X, callbacks=[callback], **options).history
-    assert callback.count == nothing.count > 0
-    assert history == expected
-    check_equal(calls, plain)
-
-
-def test_methods_nest():
-    """evaluate in fit, predict in that, and the validation goes on as before."""
-    made, plain, seen = model(), model(), []
-    inner = Calls("on_test_batch_end", [lambda: seen.append(made.predict(X, verbose=0))])
-    callback = Calls("on_epoch_end", [lambda: made.evaluate(X, batch_size=8, verbose=0, callbacks=[inner])])
-    history = made.fit(X, epochs=3, validation_data=X, verbose=0, callbacks=[callback]).history
-    assert history == plain.fit(X, epochs=3, validation_data=X, verbose=0).history
-    assert len(seen) == inner.count == 9
-    check_equal(made, plain)
-
-
-def test_what_ends_a_running_fit_is_refused():
-    made = model()
-    for words, function in {
-        "VAE.fit needs the fit that is running": lambda: made.fit(X, verbose=0),
-        "VAE.compile needs the fit that is running": made.compile,
-        "VAE.quantize needs the fit that is running": lambda: made.quantize("int8"),
-    }.items():
-        with pytest.raises(RuntimeError, match=words):
-            made.fit(X, verbose=0, callbacks=[Calls("on_epoch_end", [function])])
-    made.fit(X, verbose=0)
-    other = model()
-    made.fit(X, verbose=0, callbacks=[Calls("on_epoch_end", [lambda: other.fit(X, verbose=0)])])
-    assert int(other.optimizer.iterations) == 1
-
-
-def test_train_on_batch_trains_inside_of_fit():
-    made = model()
-    made.fit(X, batch_size=8, epochs=2, verbose=0, callbacks=[Calls("on_epoch_end", [lambda: made.train_on_batch(X)])])
-    assert int(made.optimizer.iterations) == 2 * (3 + 1)
-
-
-# --- callbacks of Keras ----------------------------------------------------------------------------------------------
-
-
-def stock_callbacks(folder) -> dict:
-    """One of each class of keras.callbacks, as it is used by those who set nothing that they need not set."""
-    return {
-        "BackupAndRestore": lambda: keras.callbacks.BackupAndRestore(folder / "backup"),
-        "CSVLogger": lambda: keras.callbacks.CSVLogger(folder / "log.csv"),
-        "Callback": keras.callbacks.Callback,
-        "EarlyStopping": keras.callbacks.EarlyStopping,
-        "History": keras.callbacks.History,
-        "LambdaCallback": keras.callbacks.LambdaCallback,
-        "LearningRateScheduler": lambda: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
-        "ModelCheckpoint": lambda: keras.callbacks.ModelCheckpoint(folder / "{epoch}.keras"),
-        "ProgbarLogger": keras.callbacks.ProgbarLogger,
-        "ReduceLROnPlateau": keras.callbacks.ReduceLROnPlateau,
-        "RemoteMonitor": lambda: keras.callbacks.RemoteMonitor("http://127.0.0.1:9"),
-        "SwapEMAWeights": keras.callbacks.SwapEMAWeights,
-        "TensorBoard": lambda: keras.callbacks.TensorBoard(folder / "board"),
-        "TerminateOnNaN": keras.callbacks.TerminateOnNaN,
-    }
-
-
-ELSEWHERE = {"CallbackList", "OrbaxCheckpoint"}  # a list of others; and one that needs a package
-
-
-def test_the_table_of_stock_callbacks_is_whole(tmp_path):
-    names = {name for name, value in vars(keras.callbacks).items() if inspect.isclass(value)}
-    assert names - ELSEWHERE == set(stock_callbacks(tmp_path))
-
-
-def test_stock_callbacks_run_under_the_defaults(tmp_path, capsys):
-    """One model for all, which is compiled once: none of them looks at single batches."""
-    made = model(keras.optimizers.Adam(1e-2, use_ema=True))
-    for name, build in stock_callbacks(tmp_path).items():
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Could not reach RemoteMonitor")
-            history = made.fit(X, batch_size=4, epochs=2, validation_data=X, verbose=0, callbacks=[build()]).history
-        assert len(history["val_loss"]) == 2, name
-        assert made.steps_per_execution == 3, name
-    assert list((tmp_path / "board").rglob("events*"))
-    assert (tmp_path / "2.keras").exists()
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+def test_targets_that_are_texts_are_ignored():
+    texts = np.array(["a", "b"] * 5)
+    model = vae()
+    model.compile("adam")  # by XLA, which knows no texts
+    plain = model.fit(X, batch_size=5, verbose=0).history["loss"]
+    for data in ({"x": X, "y": texts, "batch_size": 5}, {"x": tf.data.Dataset.from_tensor_slices((X, texts)).batch(5)}):
+        again = vae()
+        again.compile("adam")
+        loss = again.fit(**data, verbose=0).history["loss"]
+        assert loss == plain or "batch_size" not in data  # a dataset has its own order
+        assert np.isfinite(again.evaluate(**data, verbose=0)).all()
 
 
 @pytest.mark.parametrize(
-    "build",
+    ("given", "message"),
     [
-        lambda folder, seen: keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch)),
-        lambda folder, seen: keras.callbacks.TensorBoard(folder, update_freq=1),
-        lambda folder, seen: keras.callbacks.TensorBoard(folder, write_steps_per_second=True),
-        lambda folder, seen: keras.callbacks.ModelCheckpoint(folder / "{batch}.keras", save_freq=2),
+        (tf.ragged.constant([[1.0], [0.0, 1.0]]), "VAE.fit needs dense arrays.*Received: a RaggedTensor"),
+        ([[1.0], [0.0, 1.0]], "VAE.fit needs arrays, all examples of one shape"),
+        ({"a": X}, "VAE needs x to be one array. Received: a dictionary of a"),
+        (X.astype(str), "needs data that are numbers. Received: dtype <U"),
+        (X.astype(object), "VAE.fit needs arrays of numbers.*object"),
+        (np.zeros((0, 5)), "VAE.fit needs at least one example"),
+        ([], "VAE.fit needs at least one example|needs data of shape"),
     ],
-    ids=["lambda", "TensorBoard", "TensorBoard, speed", "ModelCheckpoint"],
+    ids=["ragged", "uneven", "dictionary", "texts", "objects", "nothing", "no rows"],
 )
-def test_stock_callbacks_that_look_at_batches_see_each_of_them(build, tmp_path):
-    seen, made = [], model()
-    made.fit(X, batch_size=4, verbose=0, callbacks=[build(tmp_path, seen)])
-    assert made.steps_per_execution == 1
-    assert seen in ([], [0, 1, 2, 3, 4, 5])
+def test_data_that_are_no_arrays_are_named(given, message):
+    with pytest.raises(ValueError, match=message):
+        compiled().fit(given, verbose=0)
 
 
-# --- precision -------------------------------------------------------------------------------------------------------
-
-POLICIES = ["float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16"]
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("options", [{}, {"jit_compile": False}], ids=["defaults", "no XLA"])
-def test_every_policy_trains_resumes_and_loads(policy, options, tmp_path):
-    keras.config.set_dtype_policy(policy)
-    whole, first, resumed = (model(**options) for _ in range(3))
-    history = whole.fit(X, batch_size=4, epochs=4, verbose=0).history["loss"]
-    assert history[-1] < history[0]
-    first.fit(X, batch_size=4, epochs=2, verbose=0, callbacks=[BackupAndRestore(tmp_path / "backup")])
-    resumed.fit(X, batch_size=4, epochs=4, verbose=0, callbacks=[BackupAndRestore(tmp_path / "backup")])
-    check_equal(resumed, whole)
-    whole.save(tmp_path / "model.keras")
-    loaded = kv.load_model(tmp_path / "model.keras")
-    check_equal(loaded, whole)
-    np.testing.assert_array_equal(loaded.predict(X, verbose=0), whole.predict(X, verbose=0))
-    loaded.fit(X, batch_size=4, initial_epoch=4, epochs=5, verbose=0)
-    whole.fit(X, batch_size=4, initial_epoch=4, epochs=5, verbose=0)
-    check_equal(loaded, whole)
+def test_a_network_of_two_outputs_is_named():
+    inputs = keras.Input((5,))
+    two = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)])
+    model = kv.VAE(kv.Normal(2, two), kv.Bernoulli(5, decoder(2)), kv.StandardNormal(2))
+    model.compile("adam")
+    with pytest.raises(ValueError, match=r"Normal\(event_shape=\(2,\)\) needs a network with one output.*Received: 2"):
+        model.fit(X, verbose=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"jit_compile": False}, {"run_eagerly": True}], ids=["XLA", "graph", "eager"])
-def test_the_loss_scale_moves(options, tmp_path):
-    """Twice as large after 3 good steps; half as large, and no update, after an overflow."""
-    keras.config.set_dtype_policy("mixed_float16")
-    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-3), initial_scale=8.0, dynamic_growth_steps=3)
-    made = model(scaled, **options)
-    made.fit(X, batch_size=4, epochs=1, verbose=0)
-    assert float(scaled.dynamic_scale) == 32.0
-    assert int(scaled.iterations) == 6
-    scaled.dynamic_scale.assign(2.0**40)
-    before = made.get_weights()
-    made.fit(X, batch_size=4, epochs=1, verbose=0)
-    assert float(scaled.dynamic_scale) == 2.0**34
-    assert int(scaled.iterations) == 6
-    for old, new in zip(before, made.get_weights(), strict=True):
-        np.testing.assert_array_equal(new, old)
-    made.save(tmp_path / "model.keras")
-    assert float(kv.load_model(tmp_path / "model.keras").optimizer.dynamic_scale) == 2.0**34
+class Batches(keras.utils.PyDataset):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return (self.batches[index],)
 
 
-# --- small ones ------------------------------------------------------------------------------------------------------
+FORMS = {
+    "dataset": lambda x: tf.data.Dataset.from_tensor_slices(x).batch(4),
+    "sequence": lambda x: Batches([x[:4], x[4:8], x[8:]]),
+    "generator": lambda x: (batch for batch in (x[:4], x[4:8], x[8:])),
+}
 
 
-def test_accumulated_gradients_draw_new_noise_where_an_epoch_is_shorter():
-    """An epoch of one batch, an update in every fourth: the mean gradient of equal noise would be that of one batch."""
-
-    def trained(steps, epochs):
-        made = model(keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps))
-        seeds = []
-        step_seed = type(made)._step_seed
-
-        def seen(*numbers):
-            seeds.append(tuple(step_seed(made, *numbers).numpy()))
-            return step_seed(made, *numbers)
-
-        made._step_seed, made.run_eagerly = seen, True
-        made.fit(X, batch_size=24, epochs=epochs, verbose=0)
-        return seeds
-
-    assert len(set(trained(4, 8))) == 8
-    assert trained(None, 2) == trained(2, 2), "the first steps are those of the plain case"
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "finite data.*NaN"), (-5.0, r"in \[0, 1\].*-5")])
+def test_a_late_batch_that_can_not_be_used_is_named(form, value, reason):
+    model = compiled()
+    model.fit(X, verbose=0)
+    bad = X.copy()
+    bad[6, 3] = value
+    for method in (model.evaluate, model.predict):
+        with pytest.raises(ValueError, match=rf"{reason}.*In batch 2"):
+            method(FORMS[form](bad), verbose=0)
+        method(FORMS[form](X), verbose=0)
+    np.testing.assert_allclose(model.predict(FORMS[form](X), verbose=0), model.predict(X, verbose=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["int8", "float8", "int4"])
-def test_a_quantized_model_is_saved_and_loaded(kind, tmp_path):
-    made = model()
-    made.fit(X, verbose=0)
-    exact = made.predict(X, verbose=0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*`quantize` method")
-        made.quantize(kind)
-    quantized = made.predict(X, verbose=0)
-    assert 0 < np.abs(quantized - exact).max() < 0.2
-    made.save(tmp_path / "model.keras")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # of an optimizer's state that is left out, for one
-        loaded = kv.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(X, verbose=0), quantized)
-    assert made.evaluate(X, verbose=0) == loaded.evaluate(X, verbose=0)
+def test_missing_values_of_a_late_batch_are_missing_values():
+    likelihood = kv.Columns({"a": kv.Normal(2), "b": kv.Bernoulli(3)}, decoder(2))
+    model = kv.VAE(kv.Normal(2, likelihood.encoder([4])), likelihood, kv.StandardNormal(2))
+    model.compile("adam", jit_compile=False)
+    missing = X.copy()
+    missing[6, 3] = np.nan
+    model.fit(missing, verbose=0)
+    assert np.isfinite(model.evaluate(FORMS["dataset"](missing), verbose=0)).all()
+    missing[6, 3] = 7.0
+    with pytest.raises(ValueError, match=r"column 'b'.*in \[0, 1\].*In batch 2"):
+        model.evaluate(FORMS["dataset"](missing), verbose=0)
 
 
-def test_calls_after_the_first_trace_nothing():
-    made, traced = model(), []
-    call = type(made).call
-
-    def counted(inputs, training=None):
-        if not tf.executing_eagerly():
-            traced.append(training)
-        return call(made, inputs, training)
-
-    made.call = counted
-    counts = []
-    for _ in range(3):
-        made.fit(X, batch_size=4, epochs=2, validation_data=X, verbose=0)
-        made.evaluate(X, verbose=0)
-        made.predict(X, verbose=0)
-        made.train_on_batch(X[:4])
-        counts.append(len(traced))
-    assert counts[0] == counts[1] == counts[2] > 0
+def test_one_objective_may_be_that_of_two_models():
+    objective, weights = kv.ELBO(beta=2.0), []
+    first, second = compiled(objective), compiled(objective, seed=1)
+    schedule = kv.callbacks.LinearSchedule("beta", start=0.0, end=0.5, epochs=1)
+    for model, callbacks in ((first, [schedule]), (second, [])):
+        history = model.fit(X, epochs=2, verbose=0, callbacks=callbacks).history
+        weights.append((np.array(history["loss"]) + history["log_likelihood"]) / history["kl"])
+    np.testing.assert_allclose(weights, [[0.0, 0.5], [2.0, 2.0]], atol=1e-5)
+    assert float(first.scheduled_numbers["beta"]) == 0.5
 
 
-def test_layers_that_xla_runs_slowly_are_left_to_tensorflow():
-    def chosen(*layers):
-        encoder = keras.Sequential([keras.Input((6,)), *layers])
-        made = kv.VAE(kv.Normal(2, encoder), kv.Bernoulli(6, kv.dense_decoder(2, [5])), kv.StandardNormal(2))
-        made.compile()
-        return made.jit_compile
+def test_a_dictionary_of_betas_is_scheduled_by_name():
+    model = compiled(kv.ELBO(beta={"z": 2.0}))
+    schedule = kv.callbacks.LinearSchedule("beta.z", start=0.0, end=1.0, epochs=1)
+    history = model.fit(X, epochs=2, verbose=0, callbacks=[schedule]).history
+    weight = (np.array(history["loss"]) + history["log_likelihood"]) / history["kl"]
+    np.testing.assert_allclose(weight, [0.0, 1.0], atol=1e-5)
+    assert history["beta.z"] == [0.0, 1.0]
 
-    on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    layers = keras.layers
-    assert chosen(layers.Dense(4), layers.LayerNormalization())
-    for random in (
-        layers.Dropout(0.1),
-        layers.GaussianNoise(0.1),
-        layers.GaussianDropout(0.1),
-        layers.AlphaDropout(0.1),
-    ):
-        assert chosen(random) == on_gpu, random.name
-    for recurrent in (layers.GRU(3), layers.LSTM(3), layers.SimpleRNN(3), layers.Bidirectional(layers.LSTM(3))):
-        assert chosen(layers.Reshape((3, 2)), recurrent) == on_gpu, recurrent.name
+
+def test_a_model_of_ones_own_says_what_it_lacks():
+    class Unfinished(kv.LatentVariableModel):
+        pass
+
+    class OnlyCall(kv.LatentVariableModel):
+        takes = kv.Inputs(kv.Field((3,)))
+
+    class OnlyTrace(OnlyCall):
+        def __init__(self):
+            super().__init__()
+            self.likelihood = kv.FixedScaleNormal(3)
+
+        def call(self, inputs, training=None):
+            return kv.Trace(inputs, self.likelihood(self.open_samples(inputs)))
+
+    x = np.ones((4, 3), "float32")
+    for kind, message in ((Unfinished, "needs a property takes"), (OnlyCall, r"needs a method call\(self, inputs")):
+        model = kind()
+        model.compile("adam", jit_compile=False)
+        with pytest.raises(NotImplementedError, match=rf"{kind.__name__} {message}"):
+            model.fit(x, verbose=0)
+    model = OnlyTrace()
+    model.compile("adam", jit_compile=False)
+    model.fit(x, verbose=0)
+    assert model.event_shape == (3,)
+    with pytest.raises(NotImplementedError, match=r"OnlyTrace needs a method reconstruct\(self, inputs\)"):
+        model.predict(x, verbose=0)
+    with pytest.raises(NotImplementedError, match=r"OnlyTrace needs a method generate\("):
+        model.generate(2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "likelihood"),
+    [
+        (kv.InfoVAE(alpha=0.5, weight=3.0), kv.Bernoulli),
+        (kv.BetaTC(3.0, examples=10), kv.Bernoulli),
+        (kv.ELBO(), kv.OptimalScaleNormal),
+        (kv.ELBO(free_nats=0.05), kv.Bernoulli),
+        (kv.ScoreFunction(baseline=kv.MovingAverageBaseline()), kv.Bernoulli),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, kv.Objective) else value.__name__,
+)
+def test_examples_of_weight_zero_are_not_there(objective, likelihood):
+    """Whatever stands in them, the step is the same."""
+    weights, results = np.repeat([1.0, 0.0], 5), []
+    for other in (0.0, 1.0):
+        x = X.copy()
+        x[5:] = other
+        model = compiled(type(objective).from_config(objective.get_config()), likelihood=likelihood)
+        history = model.fit(x, sample_weight=weights, batch_size=10, shuffle=False, epochs=3, verbose=0).history
+        results.append((history["loss"], model.get_weights()))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
+    for first, second in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_free_nats_of_evaluation_do_not_depend_on_the_batches():
+    model = compiled(kv.ELBO(free_nats=0.5))
+    model.fit(X, epochs=3, verbose=0)
+    logs = [model.evaluate(X, batch_size=size, verbose=0, return_dict=True) for size in (1, 10)]
+    for log in logs:
+        assert log["loss"] == pytest.approx(log["kl"] - log["log_likelihood"], rel=1e-5)
+    assert logs[0]["kl"] == pytest.approx(logs[1]["kl"], rel=1e-5)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_vae import keras_names
-from keras_vae.files import whole
+from keras_vae.files import replacing
 from keras_vae.replicas import multi_worker, smallest, worker
 
 
@@ -105,7 +105,7 @@ class HistoryLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         figures = {"seconds": time.perf_counter() - self.begin} | logs
         self.rows.append({"epoch": epoch + 1} | {name: f"{float(value):.9g}" for name, value in figures.items()})
-        with whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             # An epoch without validation has fewer figures than others.
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
@@ -129,5 +129,5 @@ class SaveFigure(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
-            with whole(self.path.format(epoch=epoch + 1)) as temporary:
+            with replacing(self.path.format(epoch=epoch + 1)) as temporary:
                 self.draw(self.model).savefig(temporary)

@@ -8,11 +8,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.arguments import whole_number
-from keras_vae.distributions.base import DistributionLayer, dimensions
+from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
 from keras_vae.distributions.flows import mades, with_reversals
 from keras_vae.distributions.transforms import AffineAutoregressive, Coupling, Inverse, TransformedNormal
 from keras_vae.networks.masked import small_normal
+from keras_vae.networks.rows import by_rows
 
 tfd = tfp.distributions
 
@@ -106,7 +107,7 @@ class CouplingFlow(UnconditionalFlow):
         ]
 
     def maps(self) -> list:
-        steps = [Coupling(self.kept, partial(_bounded, partial(_by_rows, network))) for network in self.conditioners]
+        steps = [Coupling(self.kept, partial(_bounded, partial(by_rows, network))) for network in self.conditioners]
         return with_reversals(steps)
 
 
@@ -151,9 +152,3 @@ def _bounded(network, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """A log-scale between -BOUND and BOUND, and a shift, from a network to shape (..., size, 2)."""
     raw, shift = tf.unstack(network(z), axis=-1)
     return BOUND * tf.tanh(raw / BOUND), shift
-
-
-def _by_rows(network: keras.Model, x: tf.Tensor) -> tf.Tensor:
-    """The outputs of a network that takes one leading axis, for any number of them."""
-    outputs = network(tf.reshape(x, [-1, x.shape[-1]]))
-    return tf.reshape(outputs, [*dimensions(x)[:-1], *outputs.shape[1:]])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_vae import keras_names
 from keras_vae.export import write_saved_model
-from keras_vae.files import whole
+from keras_vae.files import replacing
 from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
 from keras_vae.objectives import ELBO, Objective
@@ -228,7 +228,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         if not str(filepath).endswith(".keras"):
             raise ValueError(f"{type(self).__name__}.save needs a path that ends in .keras. Received: {filepath}.")
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save(temporary, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
@@ -239,19 +239,30 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             raise ValueError(
                 f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
             )
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save_weights(temporary)
 
-    def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose=None, **kwargs):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose=None,
+        max_bytes: int = 2**28,
+        max_samples: int = 10_000,
+        **kwargs,
+    ):
         """Writes a SavedModel with the model's serving signatures, for TF Serving: `filepath` ends in a version, "m/1".
 
         Args:
             filepath: a folder that does not exist yet.
             format: "tf_saved_model".
             verbose: whether to print the signatures.
+            max_bytes: memory that one request may take, beside its inputs: larger batches are worked off in chunks, and
+                more draws are refused. From an upper estimate: all tensors of an example, as if none were freed.
+            max_samples: draws for each example that a request for `log_likelihood` may ask for.
 
         Raises:
-            ValueError: for another format, and for a model that is not built.
+            ValueError: for another format, for a model that is not built, and for a limit below one example.
             FileExistsError: when there is something at `filepath`.
         """
         if format != "tf_saved_model" or kwargs:
@@ -260,8 +271,9 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
                 f"Received: format={format!r}, {kwargs}."
             )
         self._require_built("export")
+        signatures = self.serving_signatures(max_bytes=max_bytes, max_samples=max_samples)
         with Execution(self, "export"):  # for Keras takes the functions of the model away
-            write_saved_model(self, self.serving_signatures(), filepath, verbose=bool(verbose))
+            write_saved_model(self, signatures, filepath, verbose=bool(verbose))
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
         """One step on one batch, as `keras.Model.train_on_batch`."""

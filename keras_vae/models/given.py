@@ -55,8 +55,12 @@ class Given:
                 f"{self.owner} needs validation_split to leave examples on both sides. "
                 f"Received: {fraction} of {self.size} examples."
             )
-        parts = [tf.nest.map_structure(lambda array, p=p: array[p], self.arrays) for p in (np.s_[:at], np.s_[at:])]
-        return tuple(Given(self.owner, part, None, part[0]) for part in parts)
+        return self._part(np.s_[:at]), self._part(np.s_[at:])
+
+    def _part(self, rows: slice) -> "Given":
+        inputs, weights = self.arrays
+        inputs = tf.nest.map_structure(lambda array: array[rows], inputs)
+        return Given(self.owner, (inputs, None if weights is None else weights[rows]), None, inputs)
 
     def in_batches(self, inputs: Inputs, batch_size: int | None, shuffle: bool = False, seed: int = 0):
         """A dataset of batches as Keras unpacks them, (x, y, sample_weight); data in batches as they are."""
@@ -64,10 +68,9 @@ class Given:
             return self.batches
         call_inputs, weights = self.arrays
         x, y = call_inputs if inputs.y is not None else (call_inputs, None)
+        packed = (x,) if y is None else (x, y)
         if weights is not None:
             packed = (x, weights if y is None else y, weights)  # Keras drops weights that come without targets
-        else:
-            packed = (x,) if y is None else (x, y)
         return array_batches(packed, batch_size or 32, shuffle, seed)
 
 

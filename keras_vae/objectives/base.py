@@ -1,14 +1,14 @@
 """What is minimised."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 import keras
 import tensorflow as tf
 
 from keras_vae.optimizers import REST
-from keras_vae.sampling import current_sampler, is_reparameterized
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
 
@@ -57,7 +57,7 @@ class Objective(Serializable):
     def check(self, trace: Trace) -> None:
         """Raises `TypeError` for a model that can not be trained with this objective: draws must carry gradients."""
         for name, latent in trace.latents.items():
-            if not is_reparameterized(latent.posterior):
+            if latent.needs_score:
                 raise TypeError(
                     f"{type(self).__name__} needs draws that carry gradients to their posterior. Received: a posterior "
                     f"of {name} whose draws do not, {latent.posterior.name}. Use VIMCO or ScoreFunction, or a relaxed "
@@ -87,12 +87,13 @@ class Objective(Serializable):
         return repr(self)
 
 
-_scheduled: ContextVar[dict | None] = ContextVar("scheduled", default=None)
+_NOTHING: Mapping = MappingProxyType({})
+_scheduled: ContextVar[Mapping | None] = ContextVar("scheduled", default=_NOTHING)
 
 
 @contextmanager
-def scheduled(numbers: dict[str, tf.Variable]) -> Iterator[None]:
-    """For a training step: inside of the block objectives use these numbers, by name, in place of the constructor's."""
+def scheduled(numbers: Mapping[str, tf.Variable] | None) -> Iterator[None]:
+    """Inside of the block objectives use these numbers, by name, in place of the constructor's; None evaluates."""
     token = _scheduled.set(numbers)
     try:
         yield
@@ -101,21 +102,13 @@ def scheduled(numbers: dict[str, tf.Variable]) -> Iterator[None]:
 
 
 def in_training() -> bool:
-    """Whether the loss that is computed is that of a training step."""
+    """Whether a loss is to be trained on, and not to be compared with those of other epochs."""
     return _scheduled.get() is not None
 
 
 def over_draws(term: tf.Tensor) -> tf.Tensor:
     """Mean over the draws, shape (batch,), of a term of shape (samples, batch) or (batch,)."""
     return tf.reduce_mean(term, axis=0) if len(term.shape) == 2 else term
-
-
-def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
-    """Mean over the draws and the examples of a batch, by their weights, of values of shape (samples, batch)."""
-    weights = current_sampler().weights
-    if weights is None:
-        return tf.reduce_mean(values)
-    return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
 
 
 def one_latent(objective: Objective, trace: Trace) -> None:

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_vae.arguments import fraction, whole_number
-from keras_vae.objectives.base import Objective, in_training, mean_of_examples, with_gradient_of
+from keras_vae.objectives.base import Objective, in_training, with_gradient_of
 from keras_vae.objectives.importance import log_mean
-from keras_vae.sampling import StoppedPath, is_reparameterized
+from keras_vae.sampling import StoppedPath, mean_of_examples
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
 
@@ -18,7 +18,7 @@ def log_scored(trace: Trace) -> tf.Tensor:
 
     Those that are reparameterized get their gradient along their path, with far less noise.
     """
-    scored = [latent.log_posterior for latent in trace.latents.values() if not is_reparameterized(latent.posterior)]
+    scored = [latent.log_posterior for latent in trace.latents.values() if latent.needs_score]
     return sum(scored, tf.zeros_like(trace.log_likelihood))
 
 
