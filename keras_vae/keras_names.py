@@ -97,5 +97,5 @@ class SameDataset(tf.data.Dataset):
 
 
 def kind_of(dataset: tf.data.Dataset) -> str:
-    """ "shuffle", "cache", "generator", or any other word: what the last step of a dataset does."""
+    """What the last step of a dataset does, in a word: "shuffle", "cache", ..."""
     return type(dataset).__name__.removeprefix("_").removesuffix("Dataset").lower()

@@ -172,7 +172,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             sizes = kwargs.pop("validation_batch_size", None) or batch_size
             validation_data = held_out.in_batches(self.takes, sizes)
         first_batch = data.first_batch(batch_size)
-        feed = Feed(x, kwargs.pop("steps_per_epoch", None), one_device(self.distribute_strategy))
+        feed = Feed(x, kwargs.pop("steps_per_epoch", None), one_device(self.distribute_strategy), shuffle)
         with (
             workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"),
             Execution(self, "fit", x, first_batch, callbacks, feed=feed) as execution,
@@ -184,7 +184,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
                 verbose=verbose,
                 callbacks=execution.followed(callbacks),
                 validation_data=validation_data,
-                shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
+                shuffle=feed.shuffle,
                 **kwargs,
             )
 

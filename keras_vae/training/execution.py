@@ -13,7 +13,13 @@ from keras_vae import keras_names
 from keras_vae.replicas import one_device
 from keras_vae.training.choice import sizes_of_calls, steps_for
 from keras_vae.training.feed import Feed
-from keras_vae.training.finite import BrokenStepError, broken_figures, broken_step, weights_are_finite
+from keras_vae.training.finite import (
+    BrokenStepError,
+    all_is_finite,
+    broken_figures,
+    broken_step,
+    weights_are_finite,
+)
 from keras_vae.training.loop import Loop
 
 # A context variable: threads that use one model do not see each other's calls.
@@ -145,10 +151,13 @@ class Execution:
             if broken is error:
                 raise
             raise self._stopped(broken) from None
-        if tf.distribute.has_strategy() or not one_device(self.model.distribute_strategy):
+        if not one_device(self.model.distribute_strategy):  # no assertions in the step
             figures = {name: float(tf.reduce_mean(value)) for name, value in logs.items()}
             if not math.isfinite(figures["loss"]):
                 raise self._stopped(broken_figures(self.model, figures))
+        elif self.method != "fit" and not all_is_finite(self.model):  # nor in one step that XLA has compiled
+            broken = broken_figures(self.model, {name: float(value) for name, value in logs.items()})
+            raise self._stopped(BrokenStepError(broken.cause))
         self._done += steps
         return logs
 

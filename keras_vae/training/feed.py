@@ -19,27 +19,32 @@ class Feed:
         x: a `tf.data.Dataset`, `PyDataset`, generator, or what only Keras can read.
         steps: `steps_per_epoch` of `fit`, or None: one pass over the data.
         one_device: whether the model is under no strategy.
+        shuffle: whether Keras may shuffle the batches of a PyDataset.
 
     Attributes:
         batches: for Keras.
         steps: `steps_per_epoch` for Keras; None is as many as there are.
+        shuffle: for Keras, which warns of it where it does not apply.
         differs: None, or why a run that is resumed sees other batches than an uninterrupted one.
     """
 
-    def __init__(self, x, steps: int | None, one_device: bool):
+    def __init__(self, x, steps: int | None, one_device: bool, shuffle: bool = True):
+        if steps is not None and steps == _length(x):
+            steps = None
         self.batches, self.steps = x, steps
-        self.differs = _why_it_differs(x, steps)
+        self.shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and steps is None
+        self.differs = _why_it_differs(x, steps, shuffle)
         self._found = [part for part in sources(x) if isinstance(part, EpochBatches)] if _is_dataset(x) else []
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False, name="first")  # batch that the iterator begins at
-        self._count = int(x.cardinality()) if _is_dataset(x) else -1  # batches of a pass, or less than 0
+        self._count = _length(x)
         self._endless = self._goes_on = False
         if isinstance(x, EpochBatches) and x.endless is not None and self._count > 0 and one_device:
             self._endless = self._goes_on = True
             self.batches, self.steps = x.endless(self._first), steps or self._count
-        elif _is_dataset(x) and steps not in (None, self._count) and (self._found or self._count != -1):
+        elif _is_dataset(x) and steps is not None and (self._found or self._count != -1):
             self._goes_on = True
             self.batches = _from(self._first, x.repeat() if self._count != tf.data.INFINITE_CARDINALITY else x)
-        elif isinstance(x, keras.utils.PyDataset) and steps not in (None, len(x)):
+        elif isinstance(x, keras.utils.PyDataset) and steps is not None:
             self.batches = _around(x)
         self._begun = False
 
@@ -64,6 +69,13 @@ def _is_dataset(x) -> bool:
     return isinstance(x, tf.data.Dataset)
 
 
+def _length(x) -> int:
+    """Batches of one pass, or less than 0 where they are not known, or endless."""
+    if isinstance(x, keras.utils.PyDataset):
+        return len(x)
+    return int(x.cardinality()) if _is_dataset(x) else tf.data.UNKNOWN_CARDINALITY
+
+
 def _from(first: tf.Variable, dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The dataset without its first batches, whose number is read when an iterator of it is made."""
 
@@ -83,10 +95,12 @@ def _around(x: keras.utils.PyDataset) -> Iterator:
         x.on_epoch_end()
 
 
-def _why_it_differs(x, steps: int | None) -> str | None:
+def _why_it_differs(x, steps: int | None, shuffle: bool) -> str | None:
     """None for data of which a resumed run sees what an uninterrupted one would, as far as one can see from here."""
     if isinstance(x, keras.utils.PyDataset):
-        return None if steps in (None, len(x)) else "a PyDataset with steps_per_epoch begins at its first batch"
+        if steps is not None:
+            return "a PyDataset with steps_per_epoch begins at its first batch"
+        return "Keras shuffles the batches of a PyDataset in another order" if shuffle else None
     if not _is_dataset(x):
         return "a generator begins with the batch that it is at"
     kinds = [keras_names.kind_of(part) for part in sources(x)]
@@ -95,8 +109,6 @@ def _why_it_differs(x, steps: int | None) -> str | None:
         return "tf.data.Dataset.shuffle draws another order"
     if "cache" in kinds and follows:
         return "tf.data.Dataset.cache keeps the batches of the first epoch that it sees"
-    if "generator" in kinds:
-        return "tf.data.Dataset.from_generator begins anew"
     if steps is not None and not follows and x.cardinality() < 0:
         return "a dataset of unknown length, with steps_per_epoch, begins with its first batch"
     return None
