@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow.saved_model.experimental import TrackableResource
 
-from keras_vae.files import whole
+from keras_vae.files import replacing
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -41,7 +41,7 @@ def write_saved_model(
         archive.track(table)
     for name, (function, inputs) in signatures.items():
         archive.add_endpoint(name, function, inputs)
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         archive.write_out(str(temporary), verbose=verbose)
 
 

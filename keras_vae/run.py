@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_vae import __version__
-from keras_vae.files import whole, write_npz, write_text
+from keras_vae.files import replacing, write_npz, write_text
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
@@ -169,7 +169,7 @@ class Run:
         if count < 1:
             raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
         model = self._load_model()
-        with whole(output) as temporary:
+        with replacing(output) as temporary:
             if output.suffix == ".png":
                 plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
             else:
@@ -241,7 +241,7 @@ class Run:
             "curves": plotting.curves(history),
         }
         for name, figure in figures.items():
-            with whole(self.path / f"{name}.png") as temporary:
+            with replacing(self.path / f"{name}.png") as temporary:
                 figure.savefig(temporary)
 
 

@@ -21,7 +21,7 @@ from keras_vae.distributions import (
     Normal,
     Poisson,
 )
-from keras_vae.files import whole, write_text
+from keras_vae.files import replacing, write_text
 
 LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
 MOST_CATEGORIES = 256  # texts above are taken for names or sentences
@@ -162,7 +162,7 @@ class Table:
     def write(self, path: str | os.PathLike, rows) -> None:
         """Writes rows of numbers, shape (rows, columns), as a `.csv` file of typed columns, in one step."""
         columns = self.to_columns(rows)
-        with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))  # None becomes an empty cell

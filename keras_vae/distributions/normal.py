@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import fraction, positive
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
+from keras_vae.distributions.special import reached
 from keras_vae.noise import standard_normal
 from keras_vae.sampling import mean_of_examples
 
@@ -100,7 +101,7 @@ class LearnedScaleNormal(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc = tf.squeeze(params, axis=-1)
-        scale = self.min_scale + tf.exp(tf.convert_to_tensor(self.log_scale))
+        scale = self.min_scale + tf.exp(reached(tf.convert_to_tensor(self.log_scale)))
         return independent_normal(loc, tf.fill(tf.shape(loc), scale), self.event_shape)
 
 
@@ -109,8 +110,8 @@ class OptimalScaleNormal(DistributionLayer):
 
     In training log_prob takes the standard deviation at which the batch is most likely, scale^2 = mean (value - loc)^2
     over draws, examples by their weights, and values: each bound is that of the best shared scale, which costs no
-    weight and no steps. A moving average of the variance is kept, and is the scale outside of training, where a density must
-    not look at the data it is asked for.
+    weight and no steps. A moving average of the variance is kept, and is the scale outside of training, where a
+    density must not look at the data it is asked for.
 
     Args:
         event_shape: shape of one draw.

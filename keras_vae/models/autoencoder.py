@@ -114,7 +114,7 @@ class Autoencoder(LatentVariableModel):
         code = Rows("z", self.likelihood.context_shapes[0][1:], RealNumbers())
         return Signatures(self, code, **limits).of("serving_default", "encode", "decode")
 
-    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
+    def _logged(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
         """Without the KL, which is 0, and the bits per dimension, which need a code for the code."""
-        figures = super()._figures(losses, extra, trace)
+        figures = super()._logged(losses, extra, trace)
         return {name: figures[name] for name in ("loss", "log_likelihood")}

@@ -13,7 +13,7 @@ from keras_vae.distributions.supports import Support
 from keras_vae.models.given import Given, as_array, given, number_of_batch, watched
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.noise import fold
-from keras_vae.replicas import single
+from keras_vae.replicas import one_device
 from keras_vae.sampling import sampling, within_sampling
 from keras_vae.serializable import Serializable
 
@@ -170,7 +170,7 @@ class CheckedModel(Serializable, keras.Model):
                 shapes = tf.nest.map_structure(lambda array: (None, *array.shape[1:]), found.first)
                 self.build(shapes[0] if self.takes.y is not None else shapes)
         self.check_missing(found.first)
-        if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
+        if self.compiled and (method == "fit" or not one_device(self.distribute_strategy)):
             self._create_variables(to_train=method == "fit")
         return found
 

@@ -10,8 +10,8 @@ import tensorflow_probability as tfp
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.models.single_latent import tempered
 from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
@@ -146,8 +146,7 @@ class HierarchicalVAE(LatentVariableModel):
         for number in reversed(range(len(self.priors))):
             prior = self.priors[number]() if above is None else self.priors[number](above)
             each = [] if prior.batch_shape.rank else [count]  # a prior that ignores the layer above has one for all
-            draw = prior.sample(each, seed=fold(seed, number))
-            above = tempered(draw, prior, temperature)
+            above = tempered_draws(prior, each, fold(seed, number), temperature, self.priors[number].support)
             draws[self.names[number]] = above
         return draws
 

@@ -7,8 +7,8 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
-from keras_vae.distributions.supports import Support
-from keras_vae.distributions.transforms import TransformedNormal
+from keras_vae.distributions.supports import RealNumbers, Support
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
@@ -43,7 +43,12 @@ class SingleLatentModel(LatentVariableModel):
     @property
     def latent_support(self) -> Support:
         """Where z may be: draws of the prior, and means of them."""
-        return self.prior.support.hull
+        return self.prior_support.hull
+
+    @property
+    def prior_support(self) -> Support:
+        """Where draws of the prior are."""
+        return self.prior.support if hasattr(self, "prior") else RealNumbers()
 
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, draws z, and returns the trace."""
@@ -77,9 +82,7 @@ class SingleLatentModel(LatentVariableModel):
         prior = self.prior_distribution(*given)
         each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
         seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
-        if isinstance(prior, TransformedNormal):
-            return prior.tempered(temperature).sample(each, seed=seed)
-        return tempered(prior.sample(each, seed=seed), prior, temperature)
+        return tempered_draws(prior, each, seed, temperature, self.prior_support)
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
@@ -120,10 +123,3 @@ def build_layers(contexts: dict[DistributionLayer, tuple | None]) -> None:
     for layer, context_shape in contexts.items():
         if not layer.built:
             layer.build(context_shape)
-
-
-def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
-    """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
-    mean = prior.mean()
-    temperature = tf.cast(temperature, tf.float32)
-    return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))

@@ -25,12 +25,12 @@ class UnconditionalModel(SingleLatentModel):
     def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
 
-        The draws of a flow are made of normal noise, and it is the noise that is multiplied.
+        How that is measured, so that the draws stay in their support, is said in `tempered_draws`.
 
         Args:
             count: number of draws, 0 or more, an integer or an integer scalar tensor.
             seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, or what a flow makes of the mean of its noise; 1 its draws.
+            temperature: 0 gives the mean of the prior, or its mode where it can be counted; 1 its draws.
         """
         return self._draws_of_prior(self._checked_count(count), (), seed, temperature)
 

@@ -156,9 +156,14 @@ def curves(history) -> "Figure":
 
 
 def _check_model(model, caller: str) -> None:
-    if hasattr(model, "condition_shape"):
+    if model.takes.y is not None:
         raise TypeError(
             f"{caller} needs a model without a condition. Received: {type(model).__name__}, whose own methods take one."
+        )
+    if len(model.takes.fields) > 1:
+        raise TypeError(
+            f"{caller} needs a model of observations that are one array. Received: {type(model).__name__}, which takes "
+            f"{', '.join(field.name for field in model.takes.fields)}."
         )
 
 
