@@ -226,7 +226,7 @@ def compared(server: Server, count: int, seed: int) -> dict[str, int]:
             good[name] = Requests(server.specs[name], inputs, seed + number)
         requests.append((name, *good[name].request()))
         requests.append((name, *good[name].good_request(list(server.specs[name])[number % len(server.specs[name])])))
-    answers = server.ask(requests, seconds=count / 5)
+    answers = server.ask(requests, seconds=count)
     first, counts = {}, {"answered": 0, "refused": 0}
     for (name, signature, inputs), (code, message, outputs) in zip(requests[1::2], answers[1::2], strict=True):
         assert code == c_api.OK, (name, signature, inputs, message)
