@@ -125,7 +125,7 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
     return result
 
 
-# Traced once: TensorFlow keeps each graph in which a gradient of one's own was defined, for as long as the process lives.
+# Traced once: TensorFlow keeps each graph with a gradient of one's own in it, for as long as the process lives.
 @tf.function(input_signature=[tf.TensorSpec(None, tf.float32)], autograph=False)
 @tf.custom_gradient
 def _softplus(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
