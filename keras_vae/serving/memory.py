@@ -1,6 +1,5 @@
 """How much memory an example takes, and the work on many examples in chunks that have a bound."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -16,22 +15,21 @@ def draw_bytes(model) -> int:
         with sampling(1, fold(0)):
             return model.tracer(inputs)().log_weight
 
-    return graph_bytes(model, log_weight, tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs()))
+    return graph_bytes(log_weight, tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs()))
 
 
-def graph_bytes(model, function: Callable, *specs) -> int:
+def graph_bytes(function: Callable, *specs) -> int:
     """Bytes of all tensors of a function for one example, as if none were freed; weights are left out.
 
     Args:
-        model: whose weights the function uses.
         function: of tensors.
         specs: of its arguments.
     """
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
-    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
+    operations = [operation for operation in graph.get_operations() if operation.type != "ReadVariableOp"]
+    tensors = [tensor for operation in operations for tensor in operation.outputs]
     sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
-    weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
-    return max(1, sum(sizes) - weights)
+    return max(1, sum(sizes))
 
 
 def in_chunks(function: Callable, batch: Sequence[tf.Tensor], size) -> dict[str, tf.Tensor]:

@@ -136,7 +136,7 @@ class Signatures:
             output: name of what is returned.
             function: of the three, to a tensor of shape (num_samples, ...), all of it at once.
         """
-        most = self._most(graph_bytes(self.model, lambda: function(1, 0, 1.0)))
+        most = self._most(graph_bytes(lambda: function(1, 0, 1.0)))
 
         def answer(title, batch, values):
             made = function(values["num_samples"], values["seed"], values["temperature"])
@@ -148,7 +148,7 @@ class Signatures:
         """Draws from the prior, all at once, and what `observe` makes of them, in chunks."""
         specs = [tf.TensorSpec([1, *each.shape], each.dtype) for each in self.given]
         event = 4 * self.model.dimensions
-        most = self._most(event + graph_bytes(self.model, lambda *given: self._draws(given or [1], 0, 1.0), *specs))
+        most = self._most(event + graph_bytes(lambda *given: self._draws(given or [1], 0, 1.0), *specs))
 
         def answer(title, batch, values):
             if batch:
