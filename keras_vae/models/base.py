@@ -3,12 +3,7 @@
 import collections
 import functools
 import inspect
-import json
-import os
-import re
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -349,44 +344,6 @@ class LatentVariableModel(KerasContract):
         super().summary(*args, print_fn=print_fn, **kwargs)
         if self.compiled:
             (print_fn or print)(f" Objective: {self.loss.describe()}")
-
-
-def load_model(path: str | os.PathLike) -> LatentVariableModel:
-    """Loads a model that was saved by `model.save`, compiled as it was, to use it or to train on.
-
-    Args:
-        path: a `.keras` file.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a file that does not hold a model of this package.
-    """
-    path = Path(path)
-    needs = "load_model needs a .keras file that holds a keras_vae model."
-    if not path.is_file():
-        raise FileNotFoundError(f"{needs} Received: {path}, which is not a file.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{needs} Received: {path}, which is not in the .keras format.")
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            raise ValueError(f"{needs} Received: {path}, a zip file without a config.json.")
-        config = json.loads(archive.read("config.json"))
-    name = config.get("registered_name") or config.get("class_name")
-    known = keras.saving.get_registered_object(name)
-    if not (isinstance(known, type) and issubclass(known, LatentVariableModel)):
-        raise ValueError(
-            f"{needs} Received: {path}, which holds a {name}. If that is a model of your own, import its class first."
-        )
-    try:
-        return keras.saving.load_model(path)
-    except TypeError as error:  # Keras's has thousands of characters, with the reason among them
-        missing = re.search(r"Could not locate class '([^']+)'", str(error))
-        if missing is None:
-            raise
-        raise ValueError(
-            "load_model needs each class of the file to be registered, with keras.saving.register_keras_serializable, "
-            f"and imported. Received: {path}, which names {missing[1]}."
-        ) from None
 
 
 def _at_least_one(number):
