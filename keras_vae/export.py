@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.saved_model.experimental import TrackableResource
 
 from keras_vae.files import whole
 
@@ -33,9 +34,22 @@ def write_saved_model(
             f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a "
             f"served model. Received: {path}, which exists."
         )
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    for name, (function, inputs) in signatures.items():
-        archive.add_endpoint(name, function, inputs)
+    # Concrete functions: of a `tf.function` TensorFlow would save a trace of its own.
+    served = {
+        name: tf.function(function, autograph=False).get_concrete_function(*inputs)
+        for name, (function, inputs) in signatures.items()
+    }
+    root = tf.Module()
+    root.used = list({id(part): part for function in served.values() for part in function.variables}.values())
+    root.tables = _tables(model)
     with whole(path) as temporary:
-        archive.write_out(str(temporary), verbose=verbose)
+        tf.saved_model.save(root, str(temporary), signatures=served)
+    if verbose:
+        for name, function in served.items():
+            print(f"{name}: {function.pretty_printed_signature()}")
+
+
+def _tables(model: keras.Model) -> list[TrackableResource]:
+    """Of layers such as `IntegerLookup`."""
+    values = [value for layer in model._flatten_layers() for value in vars(layer).values()]
+    return [value for value in values if isinstance(value, TrackableResource)]
