@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.saved_model.experimental import TrackableResource
 
 from keras_vae.files import replacing
+from keras_vae.keras_names import layers_of
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -47,5 +48,5 @@ def write_saved_model(
 
 def _tables(model: keras.Model) -> list[TrackableResource]:
     """Of layers such as `IntegerLookup`. To track the model would trace it and each model in it once more."""
-    values = [value for layer in model._flatten_layers() for value in vars(layer).values()]
+    values = [value for layer in layers_of(model) for value in vars(layer).values()]
     return [value for value in values if isinstance(value, TrackableResource)]
