@@ -6,8 +6,10 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.saved_model.experimental import TrackableResource
 
 from keras_vae.files import replacing
+from keras_vae.keras_names import layers_of
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -34,8 +36,17 @@ def write_saved_model(
             f"served model. Received: {path}, which exists."
         )
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    archive.add_variable_collection("variables", model.weights)
+    archive.add_variable_collection("trainable_variables", model.trainable_weights)
+    for table in _tables(model):
+        archive.track(table)
     for name, (function, inputs) in signatures.items():
         archive.add_endpoint(name, function, inputs)
     with replacing(path) as temporary:
         archive.write_out(str(temporary), verbose=verbose)
+
+
+def _tables(model: keras.Model) -> list[TrackableResource]:
+    """Of layers such as `IntegerLookup`. To track the model would trace it and each model in it once more."""
+    values = [value for layer in layers_of(model) for value in vars(layer).values()]
+    return [value for value in values if isinstance(value, TrackableResource)]

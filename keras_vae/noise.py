@@ -77,6 +77,33 @@ def standard_normal(shape, seed) -> tf.Tensor:
     return math.sqrt(2) * tf.math.erfinv(2 * uniform(shape, seed) - 1)
 
 
+def logistic(shape, seed) -> tf.Tensor:
+    """Draws from the logistic distribution, log(u / (1 - u)) of `uniform`: float32, between -16.7 and 16.7."""
+    draws = uniform(shape, seed)
+    return tf.math.log(draws) - tf.math.log1p(-draws)
+
+
+def gumbel(shape, seed) -> tf.Tensor:
+    """Draws from the Gumbel distribution, -log(-log u) of `uniform`: float32, between -2.9 and 16.7."""
+    return -tf.math.log(-tf.math.log(uniform(shape, seed)))
+
+
+def categorical(logits: tf.Tensor, shape, seed, temperature=1.0) -> tf.Tensor:
+    """Draws of places on the last axis, each with its probability: those of the largest logit + Gumbel noise.
+
+    Args:
+        logits: shape (..., places).
+        shape: that of the draws, (*sample, ...), an int32 tensor.
+        seed: int32 tensor of shape (2,).
+        temperature: what the noise is multiplied by; 0 gives the place of the largest logit.
+
+    Returns:
+        int32. Two sums may be equal but for rounding, about once in 10^7 draws, which XLA may then order otherwise.
+    """
+    noise = gumbel(tf.concat([shape, tf.shape(logits)[-1:]], axis=0), seed)
+    return tf.argmax(logits + temperature * noise, axis=-1, output_type=tf.int32)
+
+
 def threefry(key, counter) -> tuple[tf.Tensor, tf.Tensor]:
     """Threefry-2x32 with 20 rounds: two words, uint32 of one shape, from a key of two words and a counter of two."""
     first, second = key

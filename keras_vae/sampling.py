@@ -10,6 +10,8 @@ import tensorflow_probability as tfp
 from keras_vae.noise import fold
 from keras_vae.trace import is_reparameterized
 
+ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
+
 tfd = tfp.distributions
 
 
@@ -56,6 +58,11 @@ def current_sampler() -> Sampler:
     return _current.get() or Sampler()
 
 
+def within_sampling() -> bool:
+    """Whether a `sampling` block is open: what is inside of it is a step, whose data were looked at before."""
+    return _current.get() is not None
+
+
 @contextmanager
 def sampling(samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None) -> Iterator[Sampler]:
     """Sets the number of draws and the seed of every model called inside the block; see `Sampler`."""
@@ -85,6 +92,20 @@ def _as_current(sampler: Sampler) -> Iterator[Sampler]:
         yield sampler
     finally:
         _current.reset(token)
+
+
+def example_weights(tensor: tf.Tensor, axis: int) -> tf.Tensor:
+    """Weights of the examples along an axis of a tensor, shape (batch,); 1 where the step has none."""
+    weights = current_sampler().weights
+    return tf.ones([tf.shape(tensor)[axis]]) if weights is None else weights
+
+
+def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
+    """Mean over the draws and the examples of a batch, by their weights, of values of shape (samples, batch)."""
+    weights = current_sampler().weights
+    if weights is None:
+        return tf.reduce_mean(values)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
 
 
 class StoppedPath:

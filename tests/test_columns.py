@@ -1,6 +1,7 @@
 """Columns of different kinds with missing values: against SciPy, closed forms and the model without the column."""
 
 import csv
+import functools
 import json
 import re
 
@@ -300,6 +301,36 @@ def test_columns_of_one_kind_are_computed_together():
     apart = Columns({"a": LearnedScaleNormal(1), "b": LearnedScaleNormal(1), "c": kv.FullCovarianceNormal(1),
                      "d": kv.FullCovarianceNormal(1), "e": Normal(1, kv.dense_decoder(2)), "f": Normal(1)})  # fmt: skip
     assert apart.parts == list(apart.columns.values())
+
+
+def several_of_each_kind() -> dict:
+    """Two or three columns of every kind, apart from each other in a row."""
+    others = {"wide": lambda: Normal(2, min_scale=0.1), "grey": lambda: kv.DiscretizedLogistic(1, levels=5)}
+    made = {name: functools.partial(type(layer).from_config, layer.get_config()) for name, layer in kinds().items()}
+    return {f"{name} {number}": kind() for number in (1, 2, 3) for name, kind in (made | others).items()}
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_tables_with_several_columns_of_a_kind_are_loaded(tmp_path, policy):
+    """With the parts, the weights, the state of the optimizer and the log-likelihood of what was saved."""
+    keras.config.set_dtype_policy(policy)
+    likelihood = Columns(several_of_each_kind(), kv.dense_decoder(2, [3]))
+    together = [part for part in likelihood.parts if part not in likelihood.columns.values()]
+    assert len(together) == 8, "all kinds but those that have a scale of their own, or are mixtures"
+    vae = kv.VAE(Normal(2, likelihood.encoder([3])), likelihood, kv.StandardNormal(2))
+    vae.compile("adam", jit_compile=False, run_eagerly=True)
+    x = np.ones((4, *likelihood.event_shape), "float32")
+    vae.fit(x, verbose=0)
+    vae.save(tmp_path / "model.keras")
+    again = kv.load_model(tmp_path / "model.keras")
+    assert [repr(part) for part in again.likelihood.parts] == [repr(part) for part in likelihood.parts]
+    for mine, its in zip(vae.optimizer.variables, again.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    z = np.float32([[0.5, -1.0]])
+    np.testing.assert_array_equal(again.decode(z).log_prob_by_column(x[:1]), vae.decode(z).log_prob_by_column(x[:1]))
+    again.save(tmp_path / "again.keras")
+    twice = kv.load_model(tmp_path / "again.keras")
+    np.testing.assert_array_equal(twice.decode(z).log_prob(x[:1]), vae.decode(z).log_prob(x[:1]))
 
 
 def test_several_values_of_one_kind():

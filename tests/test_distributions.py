@@ -11,11 +11,11 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
-from keras_vae.distributions.discrete import softplus as bernoulli_softplus
+from keras_vae.distributions.special import softplus as bernoulli_softplus
 from keras_vae.distributions.sphere import log_beta_draws
 from keras_vae.noise import fold
 from keras_vae.sampling import StoppedPath, sampling
-from keras_vae.trace import Latent, stopped
+from keras_vae.trace import Latent, draw_from, stopped
 
 tfd = tfp.distributions
 RNG = np.random.default_rng(0)
@@ -359,11 +359,11 @@ def test_relaxed_draws_that_float32_rounds_have_their_exact_densities(temperatur
     variable = tf.Variable(logit)
     with tf.GradientTape() as tape:
         posterior = layer.distribution(tf.reshape(variable, [1, 1, 1]))
-        draws = posterior.sample(DRAWS, seed=fold(1))
-        kl = Latent(draws, posterior, layer()).kl[:, 0]
+        drawn = draw_from(posterior, [DRAWS], fold(1))
+        kl = Latent(drawn.value, posterior, layer(), drawn=drawn).kl[:, 0]
         mean = tf.reduce_mean(kl)
     if logit == 10.0:
-        assert (draws.numpy() == 1).mean() > 0.2, "rounded"
+        assert (drawn.value.numpy() == 1).mean() > 0.2, "rounded"
     assert abs(float(mean) - exact(logit)) < 4 * np.std(kl) / np.sqrt(DRAWS) + 1e-4
     slope = (exact(logit + 1e-3) - exact(logit - 1e-3)) / 2e-3
     assert float(tape.gradient(mean, variable)) == pytest.approx(slope, abs=0.01)
@@ -383,7 +383,8 @@ def test_relaxed_one_hot_draws_keep_the_logarithms_of_their_values():
     layer = kv.RelaxedOneHotCategorical(4, temperature=temperature)
     layer.build(None)
     posterior = layer.distribution(tf.constant(logits.reshape(1, 1, 4, 1), tf.float32))
-    kl = Latent(posterior.sample(DRAWS, seed=fold(1)), posterior, layer()).kl.numpy()
+    drawn = draw_from(posterior, [DRAWS], fold(1))
+    kl = Latent(drawn.value, posterior, layer(), drawn=drawn).kl.numpy()
     error = np.hypot(np.std(expected), np.std(kl)) / np.sqrt(DRAWS)
     assert abs(kl.mean() - expected.mean()) < 4 * error
 

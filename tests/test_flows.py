@@ -15,6 +15,7 @@ from keras_vae.distributions.transforms import Planar, TransformedNormal, fixed_
 from keras_vae.networks import MADE
 from keras_vae.noise import fold, standard_normal
 from keras_vae.sampling import sampling
+from keras_vae.trace import draw_from
 
 tfd = tfp.distributions
 
@@ -126,7 +127,7 @@ def test_draws_have_the_density(name):
     mean, stddev = np.mean(draws, axis=(0, 1)), np.std(draws, axis=(0, 1))
     for shift in ([0, 0], [0.5, 0], [0, -0.5]):
         other = tfd.MultivariateNormalDiag((mean + shift * stddev).astype("float32"), 0.4 * stddev)
-        ratio = np.exp(other.log_prob(draws) - distribution.log_prob(tf.identity(draws))).ravel()
+        ratio = np.exp(other.log_prob(draws) - distribution.log_prob(draws)).ravel()
         assert abs(ratio.mean() - 1) < 4 * ratio.std() / np.sqrt(len(ratio))
 
 
@@ -135,19 +136,19 @@ def test_draws_have_the_density(name):
     [pytest.param(lambda run: run, id="eager"), pytest.param(XLA, id="XLA", marks=pytest.mark.slow)],
 )
 def test_one_pass_equals_the_inversion(name, mode):
-    """The values, and the gradients for all weights, of the density of a draw and of an equal tensor that is none."""
+    """The values, and the gradients for all weights, of the density that comes with a draw and of that of its value."""
     layer = built(name, 3)
     weights = [weight.value for weight in layer.trainable_weights]
 
-    def density(copied):
+    def density(invert):
         with tf.GradientTape() as tape:
             distribution = layer(x()) if name in POSTERIORS else layer()
-            value = distribution.sample(7, seed=fold(3))
-            density = distribution.log_prob(tf.identity(value) if copied else value)
-        return value, density, tape.gradient(density, weights)
+            drawn = draw_from(distribution, [7], fold(3))
+            density = distribution.log_prob(drawn.value) if invert else drawn.log_prob
+        return drawn.value, density, tape.gradient(density, weights)
 
-    value, one_pass, gradients = density(copied=False)
-    again, inverted, of_inverted = mode(density)(copied=True)
+    value, one_pass, gradients = density(invert=False)
+    again, inverted, of_inverted = mode(density)(invert=True)
     np.testing.assert_allclose(again, value, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(inverted, one_pass, rtol=1e-4, atol=1e-4)
     for weight, wanted, gradient in zip(layer.trainable_weights, gradients, of_inverted, strict=True):
@@ -162,7 +163,7 @@ def test_xla_draws_and_inverts_the_same(name):
     def draw_and_invert():
         distribution = layer(x()) if name in POSTERIORS else layer()
         value = distribution.sample(7, seed=fold(3))
-        return value, distribution.log_prob(tf.identity(value))
+        return value, distribution.log_prob(value)
 
     for compiled, eager in zip(XLA(draw_and_invert)(), draw_and_invert(), strict=True):
         np.testing.assert_allclose(compiled, eager, rtol=1e-4, atol=1e-4)
@@ -212,7 +213,7 @@ def test_maps_are_float32_under_every_policy(name):
     keras.config.set_dtype_policy("mixed_bfloat16")
     distribution = flow(name, 4)
     np.testing.assert_allclose(distribution.sample(5, seed=fold(1)), expected, rtol=1e-6, atol=1e-6)
-    assert distribution.log_prob(tf.identity(expected)).dtype == tf.float32
+    assert distribution.log_prob(expected).dtype == tf.float32
 
 
 @pytest.mark.parametrize("gain", [-30.0, -3.0, 0.0, 5.0, 300.0])
@@ -355,8 +356,8 @@ def correlated_model(posterior):
     return model
 
 
-@pytest.mark.parametrize("name", ["IAF", "Householder"])
-def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name):
+@pytest.mark.parametrize(("name", "steps"), [("IAF", 500), ("Householder", 1_500)])
+def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name, steps):
     model = correlated_model(POSTERIORS[name](2))
     loadings = np.array([[2.0, 0.0], [1.8, 0.4]])
     covariance = loadings.T @ loadings + 0.25 * np.eye(2)
@@ -371,10 +372,11 @@ def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name):
         with sampling(samples, seed):
             return -tf.reduce_mean(model(data).log_weight)
 
-    minimize(loss, model.posterior.trainable_weights, 500, rate=2e-2)
+    # Of six seeds Householder flows left 0.03 to 0.46 of the gap after 500 steps, at most 0.21 after 1,500.
+    minimize(loss, model.posterior.trainable_weights, steps, rate=2e-2)
     gap = float(np.mean(log_p) + tf.function(loss)(fold(1), tf.constant(500)))
     assert least > 0.8
-    assert 0 <= gap < 0.7 * least
+    assert 0 <= gap < 0.5 * least
 
 
 def test_density_of_a_draw_takes_no_inversion(monkeypatch):
@@ -388,12 +390,12 @@ def test_density_of_a_draw_takes_no_inversion(monkeypatch):
         values, _ = tf.function(lambda: model.importance_weights(x(), 6, seed=3, rows=2 * BATCH))()
         posterior = model.encode(x())
         with pytest.raises(TypeError, match="not callable"):
-            posterior.log_prob(tf.identity(posterior.sample()))
+            posterior.log_prob(posterior.sample())
     weights = []
     for chunk in range(3):
         with sampling(2, fold(3, 2 * chunk)) as sampler:
             z = posterior.sample(2, seed=sampler.next_seed())
-        log_q = posterior.log_prob(tf.identity(z))
+        log_q = posterior.log_prob(z)
         weights.append(model.decode(z).log_prob(x()) + model.prior().log_prob(z) - log_q)
     expected = tf.reduce_logsumexp(tf.concat(weights, axis=0), axis=0) - np.log(6)
     np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from cases import CASES, conditional, hierarchy, ladder, one_hot
+from cases import CASES, conditional, decoder, encoder, hierarchy, ladder, one_hot
 
 import keras_vae as kv
 from keras_vae.evaluation import log_likelihood
@@ -254,3 +254,21 @@ def test_conditions_are_checked_wherever_they_are_given():
         model.generate(5)
     with pytest.raises(ValueError, match=r"ConditionalVAE needs the condition of each example as y"):
         model.predict(x, verbose=0)
+
+
+def test_a_hierarchy_takes_a_prior_that_ignores_the_layer_above():
+    keras.utils.set_random_seed(0)
+    model = kv.HierarchicalVAE(
+        posteriors=[kv.Normal(4, encoder(5)), kv.Normal(2, decoder(4))],
+        likelihood=kv.Bernoulli(5, decoder(4)),
+        priors=[kv.StandardNormal(4), kv.StandardNormal(2)],
+    )
+    model.build((None, 5))
+    draws = model.sample_prior(7, seed=1)
+    assert {name: tuple(draw.shape) for name, draw in draws.items()} == {"z1": (7, 4), "z2": (7, 2)}
+    assert len(np.unique(draws["z1"].numpy()[:, 0])) == 7
+    assert model.generate(7, seed=1).shape == (7, 5)
+    with sampling(3, fold(0)):
+        trace = model(np.zeros((6, 5), "float32"))
+    z1 = trace.latents["z1"]
+    np.testing.assert_allclose(z1.log_prior, scipy.stats.norm.logpdf(z1.value).sum(axis=-1), rtol=1e-5)

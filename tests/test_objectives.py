@@ -7,13 +7,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import keras_vae as kv
 from keras_vae.callbacks import CyclicalSchedule, ExponentialSchedule, LinearSchedule, Schedule
+from keras_vae.distributions.transforms import TransformedNormal
 from keras_vae.noise import fold
 from keras_vae.objectives.aggregate import squared_mmd
 from keras_vae.objectives.base import scheduled
 from keras_vae.sampling import sampling
+
+tfd = tfp.distributions
 
 X = np.array([[0.8, -0.5]], "float32")
 SCALE = 0.6  # of the likelihood
@@ -469,3 +473,77 @@ def test_a_temperature_is_scheduled_and_saved(tmp_path):
     assert float(kv.load_model(tmp_path / "model.keras").posterior.current_temperature) == 0.5
     with pytest.raises(ValueError, match=r"LinearSchedule needs the name of a number .* ELBO \(beta\).*'gamma'"):
         model.fit(np.ones([4, 3], "float32"), callbacks=[LinearSchedule("gamma")], verbose=0)
+
+
+def test_beta_tc_scores_relaxed_draws_by_their_logits():
+    """In float64, by NumPy, from the logits: values of relaxed draws are rounded to 0 and 1."""
+    keras.utils.set_random_seed(3)
+    model = kv.VAE(kv.RelaxedBernoulli(2, temperature=0.1), kv.Bernoulli(3), kv.RelaxedBernoulli(2, temperature=0.1))
+    model.build((None, 3))
+    x = np.random.default_rng(0).integers(0, 2, (6, 3)).astype("float32")
+    with sampling(40, fold(2)):
+        trace = model(x, training=True)
+    (latent,) = trace.latents.values()
+    assert set(np.unique(latent.value)) & {0.0, 1.0}, "some draws are rounded"
+    a, t = latent.posterior.distribution.logits.numpy().astype(np.float64), 0.1
+    points = latent.drawn.point.numpy().astype(np.float64)[:, :, None]  # [samples, i, 1, 2]
+    u = a - t * points  # [samples, i, j, 2]
+    log_q = np.log(t) + u - 2 * np.logaddexp(0, u) + np.logaddexp(0, points) + np.logaddexp(0, -points)
+    count = np.log(50) + np.log(6)
+    joint = np.log(np.exp(log_q.sum(axis=-1)).sum(axis=2)) - count
+    factors = (np.log(np.exp(log_q).sum(axis=2)) - count).sum(axis=-1)
+    got = kv.BetaTC(2.0, examples=50).log_aggregate(latent)
+    np.testing.assert_allclose(got[0], joint, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(got[1], factors, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", [kv.VIMCO(3), kv.ScoreFunction(3)], ids=["VIMCO", "ScoreFunction"])
+def test_score_functions_leave_a_flow_its_path_and_invert_nothing(objective, monkeypatch):
+    """The gradient is that of the bound for draws that carry one."""
+    keras.utils.set_random_seed(1)
+    flow = kv.InverseAutoregressiveFlow(3, steps=2, units=[8], context_size=4)
+    model = kv.VAE(flow, kv.FixedScaleNormal(2), kv.StandardNormal(3))
+    model.build((None, 2))
+
+    def gone(self, value):
+        raise AssertionError("inverted")
+
+    monkeypatch.setattr(TransformedNormal, "inverse", gone)
+    x = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+    plain = kv.IWAE(3) if isinstance(objective, kv.VIMCO) else None
+    gradients = []
+    for each in (objective, plain):
+        with tf.GradientTape() as tape, sampling(3, fold(4), None if each is None else each.path):
+            trace = model(x, training=True)
+            loss = -tf.reduce_mean(trace.log_weight, axis=0) if each is None else each(trace)
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+    for found, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 2, 3])
+def test_vimco_where_draws_weigh_nothing(zeros):
+    """Value and signal are those of the formula, in float64; a draw whose gain has no finite size gets none."""
+    log_weight = np.array([-1.0, 0.5, 0.2, -0.3])
+    log_weight[:zeros] = -np.inf
+    likelihood, prior = tfd.Deterministic(0.0), tfd.Independent(tfd.Bernoulli(logits=[0.0]), 1)
+    draws, logits = tf.constant([1.0, 0.0, 1.0, 0.0]), tf.Variable([[0.3]])
+    with tf.GradientTape() as tape:
+        posterior = tfd.Independent(tfd.Bernoulli(logits=logits), 1)
+        trace = kv.Trace(tf.zeros([1]), likelihood, {"z": kv.Latent(draws[:, None, None], posterior, prior)})
+        log_ratio = trace.latents["z"].log_ratio
+        given = tf.constant(log_weight[:, None], tf.float32) - tf.stop_gradient(log_ratio)
+        vars(trace)["log_likelihood"] = given  # so that log w is what it was chosen to be
+        loss = kv.VIMCO(4)(trace)[0]
+    bound = np.log(np.exp(log_weight).mean())
+    np.testing.assert_allclose(loss, -bound, rtol=1e-5)
+    share = np.exp(log_weight) / np.exp(log_weight).sum()
+    expected = 0.0
+    for j in range(4):
+        others = np.delete(log_weight, j)
+        with np.errstate(divide="ignore"):
+            without = np.log((np.exp(others).sum() + np.exp(others.mean())) / 4)
+        signal = bound - without if np.isfinite(without) else 0.0
+        score = float(draws[j]) - 1 / (1 + np.exp(-0.3))  # d log q / d logit, and d log w = -d log q
+        expected -= (signal - share[j]) * score
+    np.testing.assert_allclose(tape.gradient(loss, logits)[0, 0], expected, rtol=1e-4)

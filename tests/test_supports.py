@@ -1,12 +1,12 @@
 """Supports against points that are known to be in and out, the draws of all layers, and each other."""
 
-import functools
 import itertools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from layers import LAYERS, without_context
 
 import keras_vae as kv
 from keras_vae.distributions import supports as kinds
@@ -88,31 +88,9 @@ def test_numbers_that_can_be_moved_stay_in_their_support(support):
     assert not support.has_offset or np.all(support.contains(points - 7.5))
 
 
-# Layers by name, without a context, of any kind; the VampPrior is that of its posterior (tests/test_bad_input.py).
-LAYERS = {
-    "DiscretizedLogistic": functools.partial(kv.DiscretizedLogistic, 3, levels=5, low=-1.0),
-    "Categorical": functools.partial(kv.Categorical, 3, levels=4),
-    "OneHotCategorical": functools.partial(kv.OneHotCategorical, (2, 3)),
-    "RelaxedOneHotCategorical": functools.partial(kv.RelaxedOneHotCategorical, (2, 3), temperature=0.1),
-    "RelaxedBernoulli": functools.partial(kv.RelaxedBernoulli, 3, temperature=0.05),
-    "Columns": lambda: kv.Columns({"a": kv.Poisson(1), "b": kv.Normal(2), "c": kv.Bernoulli(1)}),
-} | {
-    cls.__name__: functools.partial(cls, 3)
-    for cls in (
-        kv.StandardNormal, kv.Normal, kv.FixedScaleNormal, kv.LearnedScaleNormal, kv.OptimalScaleNormal, kv.Laplace,
-        kv.StudentT, kv.LogNormal, kv.ContinuousBernoulli, kv.Bernoulli, kv.Poisson, kv.NegativeBinomial,
-        kv.ZeroInflatedNegativeBinomial, kv.PowerSpherical, kv.SphericalUniform, kv.FullCovarianceNormal,
-        kv.LowRankNormal, kv.NormalMixture, kv.CouplingFlow, kv.AutoregressiveFlow,
-    )
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("kind", LAYERS)
 def test_draws_are_in_the_support(kind):
-    layer = LAYERS[kind]()
-    layer.build(None)
-    for weight in layer.trainable_weights:
-        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+    layer = without_context(kind)
     draws = layer().sample(500, seed=fold(1))
     assert np.all(layer.support.contains(draws))
     layer.check_values(draws)

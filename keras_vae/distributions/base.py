@@ -95,7 +95,13 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         self.context_shapes = [tuple(shape) for shape in (context_shape if several else [context_shape])]
         if self.network is not None:
             inputs = [keras.KerasTensor(shape) for shape in self.context_shapes]
-            return tuple(self.network(inputs if several else inputs[0]).shape)
+            features = self.network(inputs if several else inputs[0])
+            if not hasattr(features, "shape"):
+                raise ValueError(
+                    f"{self._title} needs a network with one output, its features: the layer makes the parameters of "
+                    f"them. Received: {len(features)} outputs."
+                )
+            return tuple(features.shape)
         if several:
             raise ValueError(f"{self._title} needs a network for a context of several tensors. Received: None.")
         return self.context_shapes[0]

@@ -13,6 +13,7 @@ from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
 from keras_vae.distributions.normal import OptimalScaleNormal
 from keras_vae.distributions.supports import Product, Support
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.noise import fold
 from keras_vae.trace import with_parameters
@@ -252,8 +253,17 @@ class RowDistribution(tfd.Distribution):
         return tf.reduce_sum(tf.concat(self._log_probs(value), axis=-1), axis=-1)
 
     def _sample_n(self, n, seed=None):
-        seed = tfp.random.sanitize_seed(seed)
-        return self.layer.join([part.sample(n, seed=fold(seed, number)) for number, part in enumerate(self.parts)])
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
+
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws at a temperature; see `tempered_draws`."""
+        parts = zip(self.parts, self.layer.parts, strict=True)
+        return self.layer.join(
+            [
+                tempered_draws(part, sample_shape, fold(seed, number), temperature, layer.support)
+                for number, (part, layer) in enumerate(parts)
+            ]
+        )
 
     def _mean(self):
         """The expectation of each value, of a category the most probable code."""
@@ -290,7 +300,14 @@ def _mark(layer: DistributionLayer) -> str | None:
     if not _has_independent_values(layer.distribution(tf.zeros(layer.params_shape))):
         return None
     config = {name: value for name, value in layer.get_config().items() if name not in ("name", "event_shape")}
-    return json.dumps([keras.saving.get_registered_name(type(layer)), config])
+    return json.dumps([keras.saving.get_registered_name(type(layer)), _anywhere(config)])
+
+
+def _anywhere(config):
+    """A config without the numbers that Keras gives to objects while it saves or loads a model."""
+    if isinstance(config, Mapping):
+        return {name: _anywhere(value) for name, value in config.items() if name != "shared_object_id"}
+    return [_anywhere(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:

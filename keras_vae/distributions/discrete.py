@@ -1,16 +1,16 @@
 """Distributions of binary and categorical values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from numpy.polynomial import Chebyshev, Polynomial
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.special import in_support, softplus
 from keras_vae.distributions.supports import Levels, OneHotVectors, Support, ZerosAndOnes
+from keras_vae.noise import categorical, logistic
 
 tfd = tfp.distributions
 
@@ -86,7 +86,7 @@ class OneHotCategorical(DistributionLayer):
     discrete = True
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        categories = tfd.OneHotCategorical(logits=tf.squeeze(params, axis=-1), dtype=tf.float32)
+        categories = _OneHotCategorical(logits=tf.squeeze(params, axis=-1), dtype=tf.float32)
         return tfd.Independent(categories, len(self.event_shape) - 1)
 
 
@@ -96,7 +96,18 @@ class _Categorical(tfd.Categorical):
     def _log_prob(self, value):
         logits = tf.nn.log_softmax(self._logits_parameter_no_checks())
         levels = tf.cast(tf.range(logits.shape[-1]), tf.float32)
-        return tf.reduce_sum(tf.where(value[..., None] == levels, logits, 0.0), axis=-1)
+        found = value[..., None] == levels
+        log_prob = tf.reduce_sum(tf.where(found, logits, 0.0), axis=-1)
+        return in_support(log_prob, value, tf.reduce_any(found, axis=-1))
+
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        logits = self._logits_parameter_no_checks()
+        shape = tf.concat([sample_shape, tf.shape(logits)[:-1]], axis=0)
+        return tf.cast(categorical(logits, shape, seed, temperature), self.dtype)
+
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
 
     def _mean(self):
         return self._moment(1)
@@ -109,29 +120,31 @@ class _Categorical(tfd.Categorical):
         return tf.reduce_sum(probabilities * tf.cast(tf.range(probabilities.shape[-1]), tf.float32) ** power, axis=-1)
 
 
+class _OneHotCategorical(tfd.OneHotCategorical):
+    """`tfd.OneHotCategorical` with the noise of `gumbel`."""
+
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        logits = tf.convert_to_tensor(self.logits)
+        shape = tf.concat([sample_shape, tf.shape(logits)[:-1]], axis=0)
+        return tf.one_hot(categorical(logits, shape, seed, temperature), logits.shape[-1], dtype=self.dtype)
+
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
+
+
 class _Bernoulli(tfd.Bernoulli):
-    """`tfd.Bernoulli` whose log_prob takes one softplus for each value, not two."""
+    """`tfd.Bernoulli` with the noise of `logistic`, whose log_prob takes one softplus for each value, not two."""
 
     def _log_prob(self, event):
         logits = tf.convert_to_tensor(self.logits)
         return tf.cast(event, logits.dtype) * logits - softplus(logits)
 
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        logits = tf.convert_to_tensor(self.logits)
+        noise = logistic(tf.concat([sample_shape, tf.shape(logits)], axis=0), seed)
+        return tf.cast(temperature * noise < logits, self.dtype)
 
-# artanh(s) / s as a polynomial in s^2, for s from 0 to 1/3: off by 4e-9 at most, less than the rounding of float32.
-_ARTANH = Chebyshev.interpolate(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, domain=[0, 1 / 9])
-_ARTANH = _ARTANH.convert(kind=Polynomial).coef.tolist()
-
-
-@tf.custom_gradient
-def softplus(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """log(1 + e^x), of products and one quotient beside the exponential: XLA on a CPU runs its own at half the speed.
-
-    With t = e^-|x| and s = t / (2 + t), log(1 + t) = 2 artanh(s), and s <= 1/3.
-    """
-    t = tf.exp(-tf.abs(x))
-    s = t / (2 + t)
-    square = s * s
-    series = tf.fill(tf.shape(s), tf.constant(_ARTANH[-1], s.dtype))
-    for coefficient in reversed(_ARTANH[:-1]):
-        series = series * square + coefficient
-    return tf.nn.relu(x) + 2 * s * series, lambda upstream: upstream * tf.sigmoid(x)
+    def _sample_n(self, n, seed=None):
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)

@@ -9,7 +9,9 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
+from keras_vae.distributions.special import in_support, log1mexp, reached
 from keras_vae.distributions.supports import Grid, Support
+from keras_vae.noise import categorical, fold, logistic
 
 tfd = tfp.distributions
 
@@ -19,7 +21,8 @@ class DiscretizedLogistic(DistributionLayer):
 
     p(value) = sum_k w[k] (F((value + h - loc[k]) / scale[k]) - F((value - h - loc[k]) / scale[k])), F the logistic
     function and h half a step; the lowest level has all that lies below it and the highest all above, so that the
-    masses sum to one. Weights, locations and log scales are predicted from the context.
+    masses sum to one. Weights, locations and log scales are predicted from the context; beyond +-30 a log scale grows
+    like the logarithm of what is predicted, so that scales are neither 0 nor infinite.
 
     Args:
         event_shape: shape of one draw.
@@ -73,7 +76,7 @@ class DiscretizedLogistic(DistributionLayer):
         middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
         mixture = _DiscretizedLogistics(
             loc=middle + half * loc,
-            log_scale=np.log(half / 4) + log_scale,  # a wide start: most of the grid is within four scales
+            log_scale=np.log(half / 4) + reached(log_scale),  # a wide start: most of the grid is within four scales
             logits=logits,
             levels=self.levels,
             low=self.low,
@@ -93,23 +96,27 @@ class _DiscretizedLogistics(TensorDistribution):
         self.step = (high - low) / (levels - 1)
 
     def _log_prob(self, value):
-        value = value[..., None]
         to_scales = tf.exp(-self.log_scale)
-        above = (value + self.step / 2 - self.loc) * to_scales
-        below = (value - self.step / 2 - self.loc) * to_scales
+        above = (value[..., None] + self.step / 2 - self.loc) * to_scales
+        below = (value[..., None] - self.step / 2 - self.loc) * to_scales
         # F(a) - F(b) = F(a) F(-b) (1 - e^(b - a)): a product, so that no digits are lost in the tails.
-        log_width = tfp.math.log1mexp(self.step * to_scales)
-        inside = tf.math.log_sigmoid(above) + tf.math.log_sigmoid(-below) + log_width
-        lowest, highest = value < self.low + self.step / 2, value > self.high - self.step / 2
-        log_mass = tf.where(lowest, tf.math.log_sigmoid(above), tf.where(highest, tf.math.log_sigmoid(-below), inside))
-        return tf.reduce_logsumexp(tf.nn.log_softmax(self.logits) + log_mass, axis=-1)
+        up_to, beyond = tf.math.log_sigmoid(above), tf.math.log_sigmoid(-below)
+        between = up_to + beyond + log1mexp(self.step * to_scales)
+        lowest, highest = value < self.low + self.step / 2, value > self.high - self.step / 2  # [...]
+        log_mass = tf.where(lowest[..., None], up_to, tf.where(highest[..., None], beyond, between))
+        log_prob = tf.reduce_logsumexp(tf.nn.log_softmax(self.logits) + log_mass, axis=-1)
+        return in_support(log_prob, value, (value > self.low - self.step / 2) & (value < self.high + self.step / 2))
 
     def _sample_n(self, n, seed=None):
-        seeds = tfp.random.split_seed(seed)
-        component = tfd.OneHotCategorical(logits=self.logits, dtype=tf.float32).sample(n, seed=seeds[0])
+        return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
+
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        shape = tf.concat([sample_shape, self.batch_shape_tensor()], axis=0)
+        component = tf.one_hot(categorical(self.logits, shape, fold(seed, 0), temperature), self.logits.shape[-1])
         loc = tf.reduce_sum(component * self.loc, axis=-1)
         scale = tf.exp(tf.reduce_sum(component * self.log_scale, axis=-1))
-        real = loc + scale * tfd.Logistic(tf.zeros([]), 1.0).sample(tf.shape(loc), seed=seeds[1])
+        real = loc + temperature * scale * logistic(shape, fold(seed, 1))
         place = tf.clip_by_value(tf.round((real - self.low) / self.step), 0, self.levels - 1)
         return self.low + self.step * place
 
@@ -118,7 +125,7 @@ class _DiscretizedLogistics(TensorDistribution):
 
     def _variance(self):
         mean, square = self._moments()
-        return square - mean**2
+        return tf.nn.relu(square - mean**2)
 
     def _moments(self):
         """E value and E value^2, from the survival function: E f = f(low) + sum_k (f(k) - f(k - 1)) P(value >= k)."""

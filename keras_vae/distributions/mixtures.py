@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from keras_vae.arguments import positive, whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, dimensions
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.distributions.supports import Support
+from keras_vae.noise import categorical, fold
 
 tfd = tfp.distributions
 
@@ -21,7 +22,7 @@ class NormalMixture(ScaledLayer):
     """sum_k w[k] N(value | loc[k], scale[k]^2), with independent values inside of each component.
 
     Without a context, as a prior, weights, locations and scales are learned; the locations start from N(0, 1). Draws
-    carry no gradient to the parameters, so that it is no posterior for the ELBO.
+    carry no gradient to the weights, so that it is no posterior for the ELBO.
 
     Args:
         event_shape: shape of one draw.
@@ -58,7 +59,7 @@ class NormalMixture(ScaledLayer):
         shape = [*dimensions(params)[:-2], self.components, *self.event_shape]
         scale = self.scale(tf.reshape(raw_scale, shape))
         components = Independent(IndependentNormal(tf.reshape(loc, shape), scale), self.event_shape)
-        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.squeeze(logits, axis=-1)), components)
+        return Mixture(tfd.Categorical(logits=tf.squeeze(logits, axis=-1)), components)
 
 
 class VampPrior(DistributionLayer):
@@ -137,4 +138,47 @@ class VampPrior(DistributionLayer):
         inputs = tf.convert_to_tensor(self.pseudo_inputs)
         low, high = (-np.inf if self.low is None else self.low), (np.inf if self.high is None else self.high)
         components = self._posterior()(tf.clip_by_value(inputs, low, high))
-        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([self.components])), components)
+        return Mixture(tfd.Categorical(logits=tf.zeros([self.components])), components)
+
+
+class Mixture(tfd.MixtureSameFamily):
+    """`tfd.MixtureSameFamily` with the noise of `keras_vae.noise`, and with draws of each component."""
+
+    def _sample_n(self, n, seed=None):
+        def draw(sample_shape, seed, temperature):
+            return self.components_distribution.sample(sample_shape, seed=seed)
+
+        return self.chosen(draw, [n], tfp.random.sanitize_seed(seed), 1.0)
+
+    def chosen(self, draw: Callable, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws, shape (*sample_shape, *batch, *event), those of the components from draw(sample_shape, seed, ...).
+
+        Args:
+            draw: from sample shape, seed and temperature to draws of all components, (*sample_shape, *batch,
+                components, *event).
+            sample_shape, seed: of the draws.
+            temperature: what the noise is multiplied by; at 0 the most probable component is chosen.
+        """
+        shape = tf.concat([sample_shape, self.batch_shape_tensor()], axis=0)
+        places = categorical(self.mixture_distribution.logits_parameter(), shape, fold(seed, 0), temperature)
+        axes = len(sample_shape) + len(self.batch_shape)
+        return tf.gather(draw(sample_shape, fold(seed, 1), temperature), places, axis=axes, batch_dims=axes)
+
+    def strata(self, samples, count, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """Draws of each component apart, whose weighted mean is that of the mixture with gradients to all parameters.
+
+        E f(value) = sum_k w[k] E f(draw of k): a draw of the mixture itself has no gradient to the weights.
+
+        Args:
+            samples: how many sets of draws.
+            count: draws of the mixture that these stand for: count / components of each, at least 2.
+            seed: int32 tensor of shape (2,).
+
+        Returns:
+            weights: w, shape (components,).
+            draws: shape (samples, components, draws of each, *event).
+        """
+        weights = self.mixture_distribution.probs_parameter()
+        each = tf.maximum(-(-count // weights.shape[-1]), 2)
+        draws = self.components_distribution.sample([samples, each], seed=seed)  # [samples, each, components, *event]
+        return weights, tf.transpose(draws, [0, 2, 1, *range(3, len(draws.shape))])

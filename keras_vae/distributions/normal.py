@@ -8,7 +8,9 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import fraction, positive
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
+from keras_vae.distributions.special import reached
 from keras_vae.noise import standard_normal
+from keras_vae.sampling import mean_of_examples
 
 tfd = tfp.distributions
 
@@ -99,7 +101,7 @@ class LearnedScaleNormal(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc = tf.squeeze(params, axis=-1)
-        scale = self.min_scale + tf.exp(tf.convert_to_tensor(self.log_scale))
+        scale = self.min_scale + tf.exp(reached(tf.convert_to_tensor(self.log_scale)))
         return independent_normal(loc, tf.fill(tf.shape(loc), scale), self.event_shape)
 
 
@@ -107,9 +109,9 @@ class OptimalScaleNormal(DistributionLayer):
     """Normal with independent values, whose location is predicted and whose scale is the best one for each batch.
 
     In training log_prob takes the standard deviation at which the batch is most likely, scale^2 = mean (value - loc)^2
-    over draws, examples and values: each bound is that of the best shared scale, which costs no weight and no steps. A
-    moving average of the variance is kept, and is the scale outside of training, where a density must not look at the
-    data it is asked for.
+    over draws, examples by their weights, and values: each bound is that of the best shared scale, which costs no
+    weight and no steps. A moving average of the variance is kept, and is the scale outside of training, where a
+    density must not look at the data it is asked for.
 
     Args:
         event_shape: shape of one draw.
@@ -164,7 +166,7 @@ class _BestScaleNormal(Independent):
 
     def _log_prob(self, value):
         loc = self._flat(self.distribution.loc)
-        variance = tf.reduce_mean(tf.math.squared_difference(self._flat(value), loc))
+        variance = mean_of_examples(tf.reduce_mean(tf.math.squared_difference(self._flat(value), loc), axis=-1))
         self._layer.update(variance)
         scale = tf.sqrt(tf.maximum(variance, self._layer.min_scale**2))
         return tf.reduce_sum(tfd.Normal(loc, scale).log_prob(self._flat(value)), axis=-1)

@@ -14,6 +14,7 @@ import tensorflow_probability as tfp
 from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 from keras_vae.distributions.supports import SimplexPoints, UnitInterval
+from keras_vae.noise import gumbel, logistic
 from keras_vae.trace import Draw
 
 tfd = tfp.distributions
@@ -128,7 +129,7 @@ class _RelaxedBernoulli(_Concrete):
     """log p(y) = log T + a - 2 softplus(a) - log y - log (1 - y), a = logit - T logit(y)."""
 
     def _noise(self, shape, seed):
-        return tfd.Logistic(tf.zeros([]), 1.0).sample(shape, seed=seed)
+        return logistic(shape, seed)
 
     def _point(self, logits):
         return logits
@@ -156,7 +157,7 @@ class _RelaxedOneHotCategorical(_Concrete):
     event_axes = 1
 
     def _noise(self, shape, seed):
-        return tfd.Gumbel(tf.zeros([]), 1.0).sample(shape, seed=seed)
+        return gumbel(shape, seed)
 
     def _point(self, logits):
         return tf.nn.log_softmax(logits)

@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
+from keras_vae.distributions.special import unit_vector
 from keras_vae.distributions.supports import SpherePoints
 from keras_vae.distributions.transforms import Reflection
 from keras_vae.noise import fold, standard_normal, uniform
@@ -19,7 +20,8 @@ class PowerSpherical(DistributionLayer):
     """Power spherical on the unit sphere in R^d, density proportional to (1 + direction' value)^concentration.
 
     Like von Mises-Fisher, with draws that need no rejection and carry gradients. Direction and concentration
-    1 + softplus(raw) are predicted from the context.
+    1 + softplus(raw) are predicted from the context. A vector of length 0 stands for the direction of the first axis,
+    and the gradient of one that is shorter than 0.01 is that of one of this length.
 
     Args:
         event_shape: d, 2 or more.
@@ -45,8 +47,7 @@ class PowerSpherical(DistributionLayer):
         return "ones"
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        direction = tf.math.l2_normalize(params[..., :-1], axis=-1)
-        return _PowerSpherical(direction, 1 + tf.math.softplus(params[..., -1]))
+        return _PowerSpherical(unit_vector(params[..., :-1]), 1 + tf.math.softplus(params[..., -1]))
 
 
 class SphericalUniform(DistributionLayer):
@@ -67,7 +68,7 @@ class SphericalUniform(DistributionLayer):
         """There is nothing to create."""
 
     def call(self, context=None) -> tfd.Distribution:
-        return tfd.SphericalUniform(self.event_shape[0])
+        return _SphericalUniform(self.event_shape[0])
 
 
 class _PowerSpherical(tfd.PowerSpherical):
@@ -76,6 +77,12 @@ class _PowerSpherical(tfd.PowerSpherical):
     Along the direction a draw is 2 b - 1, b ~ Beta(concentration + n / 2, n / 2) with n = d - 1; what is left of its
     length points anywhere across.
     """
+
+    def _log_prob(self, value):
+        """At the opposite of the direction, where the density is 0, that of the nearest value of float32."""
+        along = tf.reduce_sum(value * self.mean_direction, axis=-1)
+        log_shape = tf.math.log(tf.maximum(1 + along, 2.0**-24))
+        return self.concentration * log_shape - self._log_normalization(concentration=self.concentration)
 
     def _sample_n(self, n, seed=None):
         seed = tfp.random.sanitize_seed(seed)
@@ -94,7 +101,20 @@ class _PowerSpherical(tfd.PowerSpherical):
         return Reflection(first - direction).forward(value)[0]  # takes the first axis to the direction
 
     def _variance(self):
-        return tf.linalg.diag_part(self.covariance())
+        """(direction' value + 1) / 2 is a draw from Beta(a, b); what is left of the length is spread evenly across."""
+        direction, others = self.mean_direction, self.mean_direction.shape[-1] - 1
+        a, b = self.concentration[..., None] + others / 2, others / 2
+        mean = (a - b) / (a + b)
+        along = 4 * a * b / ((a + b) ** 2 * (a + b + 1))
+        across = (1 - along - mean**2) / others
+        return along * direction**2 + across * (1 - direction**2)
+
+
+class _SphericalUniform(tfd.SphericalUniform):
+    """`tfd.SphericalUniform` with the noise of `standard_normal`."""
+
+    def _sample_n(self, n, seed=None):
+        return unit_vector(standard_normal([n, self.dimension], tfp.random.sanitize_seed(seed)))
 
 
 def log_beta_draws(a: tf.Tensor, twice_b: int, shape, seed: tf.Tensor) -> tf.Tensor:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions.special import exp_in_range, unit_vector
+
+tfd = tfp.distributions
 
 
 class Support:
@@ -42,6 +47,19 @@ class Support:
         """Whether each point is also one of `other`, and both are measured alike: by counting, length or area."""
         return self == other
 
+    def center(self, distribution: tfd.Distribution) -> tf.Tensor:
+        """What a draw is at temperature 0: the mean of its distribution."""
+        return distribution.mean()
+
+    def tempered(self, center: tf.Tensor, draws: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+        """Draws whose distance to `center` is multiplied by `temperature`: all of it where none is known, 0 at 0."""
+        return tf.where(temperature == 0, center, draws)
+
+    @property
+    def hull(self) -> "Support":
+        """The smallest convex set around it, where the means of its points are: what a decoder is given for them."""
+        return self
+
     def check(self, title: str, values: np.ndarray, name: str) -> None:
         """Raises `ValueError` where finite values, shape (..., *event), are not all there.
 
@@ -71,6 +89,9 @@ class RealNumbers(Support):
     def contains(self, values):
         return abs(values) < np.inf
 
+    def tempered(self, center, draws, temperature):
+        return _towards(center, draws, temperature)
+
 
 @dataclass(frozen=True)
 class PositiveNumbers(Support):
@@ -84,11 +105,22 @@ class PositiveNumbers(Support):
     def contains(self, values):
         return (values > 0) & (values < np.inf)
 
+    def tempered(self, center, draws, temperature):
+        return exp_in_range(_towards(tf.math.log(center), tf.math.log(draws), temperature))
+
     def within(self, other):
         return isinstance(other, PositiveNumbers | RealNumbers)
 
     def received(self, values):
         return f"values from {values.min()}."
+
+
+class _Whole(Support):
+    """Of points that can be counted."""
+
+    def center(self, distribution):
+        """The mode."""
+        return distribution.mode()
 
 
 class _FromZeroToOne(Support):
@@ -108,15 +140,23 @@ class UnitInterval(_FromZeroToOne):
     description = "numbers in (0, 1)"
     stand_in = 0.5
 
+    def tempered(self, center, draws, temperature):
+        return tf.sigmoid(_towards(_log(center) - _log(1 - center), _log(draws) - _log(1 - draws), temperature))
+
     def within(self, other):
         return isinstance(other, UnitInterval | PositiveNumbers | RealNumbers)
 
 
 @dataclass(frozen=True)
-class ZerosAndOnes(_FromZeroToOne):
+class ZerosAndOnes(_Whole, _FromZeroToOne):
     """0 and 1. As data numbers between them pass too, with a warning: they stand for the probability of a one."""
 
     description = "zeros and ones"
+
+    @property
+    def hull(self):
+        """Probabilities."""
+        return UnitInterval()
 
     def within(self, other):
         return isinstance(other, ZerosAndOnes | Levels | Counts)
@@ -136,19 +176,43 @@ class ZerosAndOnes(_FromZeroToOne):
 
 
 @dataclass(frozen=True)
-class Counts(Support):
+class Interval(Support):
+    """Finite numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    @property
+    def needed(self) -> str:
+        """The end of a sentence."""
+        return f"from {self.low:g} to {self.high:g}."
+
+    def contains(self, values):
+        return (values >= self.low) & (values <= self.high) & (values < np.inf)
+
+
+@dataclass(frozen=True)
+class Counts(_Whole):
     """0, 1, 2, ..."""
 
     description = "counts"
     needed = "that are counts, 0, 1, 2, ..."
     log_offset = 1.0
 
+    @property
+    def hull(self):
+        """Numbers of 0 or more."""
+        return Interval(0.0, float("inf"))
+
     def contains(self, values):
         return (values >= 0) & (values < np.inf) & (values % 1 == 0)
 
+    def tempered(self, center, draws, temperature):
+        return tf.nn.relu(tf.round(_towards(center, draws, temperature)))
+
 
 @dataclass(frozen=True)
-class Levels(Support):
+class Levels(_Whole):
     """0, 1, ..., number - 1."""
 
     number: int
@@ -163,6 +227,11 @@ class Levels(Support):
         """The end of a sentence."""
         return f"that are 0, 1, ..., {self.number - 1}."
 
+    @property
+    def hull(self):
+        """Numbers from 0 to the last level."""
+        return Interval(0.0, self.number - 1.0)
+
     def contains(self, values):
         return (values >= 0) & (values < self.number) & (values % 1 == 0)
 
@@ -171,7 +240,7 @@ class Levels(Support):
 
 
 @dataclass(frozen=True)
-class Grid(Support):
+class Grid(_Whole):
     """Numbers in equal steps, `levels` of them, from `low` to `high`; a hundredth of a step off is rounding."""
 
     levels: int
@@ -192,6 +261,11 @@ class Grid(Support):
     def step(self) -> float:
         """From one level to the next."""
         return (self.high - self.low) / (self.levels - 1)
+
+    @property
+    def hull(self):
+        """Numbers from the lowest to the highest level."""
+        return Interval(self.low, self.high)
 
     def contains(self, values):
         places = (values - self.low) / self.step
@@ -232,11 +306,16 @@ class VectorSupport(Support):
 
 
 @dataclass(frozen=True)
-class OneHotVectors(VectorSupport):
+class OneHotVectors(_Whole, VectorSupport):
     """Vectors of zeros and a single one."""
 
     description = "one-hot vectors"
     needed = "with a single one along the last axis."
+
+    @property
+    def hull(self):
+        """Vectors of probabilities."""
+        return SimplexPoints()
 
     def contains_vectors(self, vectors):
         one, zero = (tf.cast(vectors == number, tf.float32) for number in (1, 0))
@@ -258,6 +337,9 @@ class SimplexPoints(VectorSupport):
         lowest, total = tf.reduce_min(vectors, axis=-1, keepdims=True), tf.reduce_sum(vectors, axis=-1, keepdims=True)
         return (lowest >= 0) & (abs(total - 1) <= 1e-3)
 
+    def tempered(self, center, draws, temperature):
+        return tf.nn.softmax(_towards(_log(center), _log(draws), temperature))
+
     def received(self, values):
         totals = values.sum(axis=-1)
         return f"values from {values.min()}, sums from {totals.min()} to {totals.max()}."
@@ -270,12 +352,38 @@ class SpherePoints(VectorSupport):
     description = "points of the sphere"
     needed = "of length 1."
 
+    @property
+    def hull(self):
+        """The ball."""
+        return BallPoints()
+
     def contains_vectors(self, vectors):
         return abs(tf.norm(vectors, axis=-1, keepdims=True) - 1) <= 1e-3
+
+    def tempered(self, center, draws, temperature):
+        """Along great circles through the mean direction."""
+        length = tf.norm(center, axis=-1, keepdims=True)
+        middle = unit_vector(center)
+        along = tf.reduce_sum(middle * draws, axis=-1, keepdims=True)
+        across = draws - along * middle
+        angle = temperature * tf.math.atan2(tf.norm(across, axis=-1, keepdims=True), along)
+        turned = tf.cos(angle) * middle + tf.sin(angle) * unit_vector(across)
+        return tf.where(length > 1e-6, unit_vector(turned), draws)
 
     def received(self, values):
         lengths = np.linalg.norm(values, axis=-1)
         return f"lengths from {lengths.min()} to {lengths.max()}."
+
+
+@dataclass(frozen=True)
+class BallPoints(VectorSupport):
+    """Vectors of length 1 at most, to a thousandth."""
+
+    description = "points of the ball"
+    needed = "of length 1 or less."
+
+    def contains_vectors(self, vectors):
+        return tf.norm(vectors, axis=-1, keepdims=True) <= 1 + 1e-3
 
 
 @dataclass(frozen=True)
@@ -299,7 +407,21 @@ class Product(Support):
         found = [(part != part) | support.contains(part) for support, part in zip(self.supports, parts, strict=True)]
         return tf.concat(found, axis=-1)
 
+    @property
+    def hull(self):
+        """The rows of values between those of each column."""
+        return Product(tuple(support.hull for support in self.supports), self.sizes)
+
     def within(self, other):
         if not isinstance(other, Product) or self.sizes != other.sizes:
             return False
         return all(mine.within(its) for mine, its in zip(self.supports, other.supports, strict=True))
+
+
+def _towards(center: tf.Tensor, draws: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
+    return center + temperature * (draws - center)
+
+
+def _log(value: tf.Tensor) -> tf.Tensor:
+    """Of a number that a draw may have been rounded to, 0 too."""
+    return tf.math.log(tf.maximum(value, 2.0**-126))

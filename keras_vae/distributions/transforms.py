@@ -210,9 +210,9 @@ class TransformedNormal(TensorDistribution):
             log_det += change
         return (value - self.loc) / self.scale, log_det
 
-    def tempered(self, temperature) -> "TransformedNormal":
-        """The same distribution with the noise multiplied by `temperature`."""
-        return TransformedNormal(self.loc, self.scale * temperature, self.transforms)
+    def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
+        """Draws whose noise is multiplied by `temperature`."""
+        return TransformedNormal(self.loc, self.scale * temperature, self.transforms).draw(sample_shape, seed).value
 
     def draw(self, sample_shape, seed) -> Draw:
         """Draws with their log-density, shape (*sample_shape, *batch, size)."""

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_seed
 from keras_vae.distributions import Columns
 from keras_vae.evaluation.batches import inputs_of
 from keras_vae.evaluation.programs import kept
@@ -50,6 +51,7 @@ def impute(
 
     Reference: Mattei & Frellsen 2019, arXiv:1812.02633.
     """
+    seed = whole_seed("impute", seed)
     _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
     found = model.look_at("impute", data)
     estimate = kept(model, lambda: _Expectation(model) if draws is None else _Draws(model, draws), "impute", draws)
@@ -84,6 +86,7 @@ def log_likelihood_of_missing(
 
     Reference: Nazabal et al. 2020, arXiv:1807.03653.
     """
+    seed = whole_seed("log_likelihood_of_missing", seed)
     _check(model, "log_likelihood_of_missing", samples=samples, batch_size=batch_size)
     model.likelihood.check_values(truth, "truth")
     truth = np.asarray(truth, np.float32)

@@ -10,14 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.arguments import whole_seed
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
 from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
-from keras_vae.models.execution import prefers_xla
 from keras_vae.noise import fold
-from keras_vae.sampling import sampling
+from keras_vae.serving import draw_bytes
+from keras_vae.training.choice import prefers_xla
 
 AT_ONCE = 2  # batches: beside another one, no core waits where the work of a batch does not split evenly
 
@@ -106,6 +107,7 @@ def log_likelihood(
             raise ValueError(
                 f"log_likelihood needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
             )
+    seed = whole_seed("log_likelihood", seed)
     found = model.look_at("log_likelihood", data)
     bytes_of_draw = kept(model, lambda: draw_bytes(model), "draw_bytes")
     rows = min(ROWS, memory // bytes_of_draw // AT_ONCE)
@@ -159,18 +161,3 @@ def _score(compiled, x, seed, largest: int) -> list[np.ndarray]:
         return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
 
     return [part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed)]
-
-
-def draw_bytes(model: LatentVariableModel) -> int:
-    """Bytes of all tensors between one draw and its log-weight: an upper bound of what decoding it takes."""
-
-    def log_weight(x):
-        with sampling(1, fold(0)):
-            return model.tracer(x)().log_weight
-
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
-    graph = tf.function(log_weight, autograph=False).get_concrete_function(specs).graph
-    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
-    sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
-    weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
-    return max(1, sum(sizes) - weights)

@@ -11,6 +11,7 @@ from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import Independent
 from keras_vae.distributions.correlated import TriangularNormal
 from keras_vae.distributions.normal import independent_normal
+from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.gaussian import (
     Moments,
     NormalAbout,
@@ -23,6 +24,8 @@ from keras_vae.models.gaussian import (
 )
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
+from keras_vae.sampling import within_sampling
+from keras_vae.serving import Rows, Signatures
 
 tfd = tfp.distributions
 
@@ -80,6 +83,7 @@ class LinearGaussian(UnconditionalModel):
         return (self.latent_size,)
 
     discrete = False
+    latent_support = RealNumbers()
 
     @property
     def takes(self) -> Inputs:
@@ -99,11 +103,7 @@ class LinearGaussian(UnconditionalModel):
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., latent_size)."""
         mean, loadings, variance = self._parameters("decode")
-        z = tf.cast(tf.convert_to_tensor(z), tf.float32)
-        if not tf.TensorShape([self.latent_size]).is_compatible_with(z.shape[-1:]):
-            raise ValueError(
-                f"{type(self).__name__}.decode needs z of shape (..., {self.latent_size}). Received: {tuple(z.shape)}."
-            )
+        z = self._as_latent(z, self.latent_shape, self.latent_support)
         loc = tf.tensordot(z, tf.cast(loadings, tf.float32), [[-1], [1]])  # [..., size]
         shape = tf.concat([tf.shape(loc)[:-1], self.event_shape], axis=0)
         stddev = tf.cast(tf.sqrt(variance), tf.float32)
@@ -120,17 +120,20 @@ class LinearGaussian(UnconditionalModel):
         """N(0, I)."""
         return independent_normal(tf.zeros([self.latent_size]), tf.ones([self.latent_size]), (self.latent_size,))
 
-    def serving_signatures(self) -> dict:
+    def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`; the log-likelihood is exact, and needs neither samples nor a seed."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        exact = (lambda x: {"log_likelihood": self.log_prob(x)}, [x])
-        return super().serving_signatures() | {"log_likelihood": exact}
+        make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
+        exact = make.by_rows("log_likelihood", lambda x: {"log_likelihood": self.log_prob(x)}, make.x)
+        names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample")
+        return make.of(*names) | {"log_likelihood": exact}
 
     def _rows(self, x) -> tf.Tensor:
         """Observations as rows, shape (batch, size), float64 where they are, else float32."""
         x = x if tf.is_tensor(x) else np.asarray(x)
         self.check_shape(x.shape)
         x = tf.convert_to_tensor(x)
+        if tf.executing_eagerly() and not within_sampling():
+            self._check_batch(x)
         x = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
         return tf.reshape(x, [-1, math.prod(self.event_shape)])
 

@@ -7,9 +7,10 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
-from keras_vae.distributions.transforms import TransformedNormal
+from keras_vae.distributions.supports import RealNumbers, Support
+from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.noise import fold
+from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions
@@ -39,6 +40,16 @@ class SingleLatentModel(LatentVariableModel):
         """Shape of one z."""
         return self.posterior.event_shape
 
+    @property
+    def latent_support(self) -> Support:
+        """Where z may be: draws of the prior, and means of them."""
+        return self.prior_support.hull
+
+    @property
+    def prior_support(self) -> Support:
+        """Where draws of the prior are."""
+        return self.prior.support if hasattr(self, "prior") else RealNumbers()
+
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, draws z, and returns the trace."""
         return self.tracer(inputs)()
@@ -62,7 +73,7 @@ class SingleLatentModel(LatentVariableModel):
     def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
         """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""
         posterior = self.encode(x, *given)
-        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
+        z = posterior.mean() if seed is None else posterior.sample(seed=self._as_seed(seed))
         return self.decode(z, *given).mean()
 
     def _draws_of_prior(self, count, given: tuple, seed, temperature) -> tf.Tensor:
@@ -70,10 +81,18 @@ class SingleLatentModel(LatentVariableModel):
         self._require_built("generate")
         prior = self.prior_distribution(*given)
         each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
-        seed = fold(tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seed is None else seed)
-        if isinstance(prior, TransformedNormal):
-            return prior.tempered(temperature).sample(each, seed=seed)
-        return tempered(prior.sample(each, seed=seed), prior, temperature)
+        seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
+        return tempered_draws(prior, each, seed, temperature, self.prior_support)
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
+
+        Args:
+            **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
+        """
+        make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
+        names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample", "log_likelihood")
+        return make.of(*names)
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:
@@ -104,10 +123,3 @@ def build_layers(contexts: dict[DistributionLayer, tuple | None]) -> None:
     for layer, context_shape in contexts.items():
         if not layer.built:
             layer.build(context_shape)
-
-
-def tempered(draws: tf.Tensor, prior: tfd.Distribution, temperature) -> tf.Tensor:
-    """The draws, their distance to the prior's mean multiplied by `temperature`; at 1 as they are, to the last bit."""
-    mean = prior.mean()
-    temperature = tf.cast(temperature, tf.float32)
-    return tf.where(tf.equal(temperature, 1.0), draws, mean + temperature * (draws - mean))

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import not_negative, whole_number
 from keras_vae.objectives.base import Objective, one_latent
-from keras_vae.sampling import current_sampler
+from keras_vae.sampling import current_sampler, example_weights
 from keras_vae.trace import Latent, Trace
 
 tfd = tfp.distributions
@@ -47,38 +47,69 @@ class InfoVAE(Objective):
 
 
 def discrepancy_from_prior(latent: Latent) -> tf.Tensor:
-    """Squared MMD between the draws of a latent variable and as many of its prior, a scalar; mean over the samples."""
+    """Squared MMD between the draws of a latent variable and as many of its prior, a scalar; mean over the samples.
+
+    A prior that is a mixture gives draws of each component, by its method `strata`, and their weights: the discrepancy
+    has gradients to all parameters of the prior.
+    """
     size = math.prod(latent.value.shape[2:])
     draws = tf.reshape(latent.value, [*_sizes(latent.value, 2), size])  # [samples, batch, d]
-    shape = tf.shape(draws)
-    prior = tf.reshape(latent.prior.sample(shape[:2], seed=current_sampler().next_seed()), shape)
-    return tf.reduce_mean(squared_mmd(draws, prior))
+    samples, batch = tf.unstack(tf.shape(draws)[:2])
+    seed = current_sampler().next_seed()
+    if hasattr(latent.prior, "strata"):
+        weights, prior = latent.prior.strata(samples, batch, seed)  # [samples, components, draws, *event]
+    else:
+        weights, prior = tf.ones([1]), latent.prior.sample([samples, batch], seed=seed)[:, tf.newaxis]
+    strata, each = _sizes(prior, 3)[1:]
+    prior = tf.reshape(prior, [samples, strata, each, size])
+    return tf.reduce_mean(squared_mmd(draws, prior, weights))
 
 
-def squared_mmd(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    """Unbiased squared maximum mean discrepancy of two sets of n points, shape (..., n, d), to shape (...).
+def squared_mmd(first: tf.Tensor, second: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Unbiased squared maximum mean discrepancy of two distributions, from draws: shape (...).
 
-    The first are of the examples of a batch, and count by their weights. A single point has no pair within its set,
-    whose terms are then 0: a last batch of one example stays finite.
+    A single point has no pair within its set, whose terms are then 0: a last batch of one example stays finite.
+
+    Args:
+        first: n points, shape (..., n, d), one for each example of a batch: they count by the weights of the examples.
+        second: m points, shape (..., m, d), or, with weights, m points of each stratum, (..., strata, m, d).
+        weights: None, or the probability of each stratum of the second distribution, shape (strata,).
     """
-    size = first.shape[-1]
-    weights, ones = example_weights(first, axis=-2), tf.ones(tf.shape(second)[-2:-1])
-
-    def mean_kernel(a, b, of_a, of_b, but_itself):
-        squares = tf.reduce_sum(tf.math.squared_difference(a[..., :, None, :], b[..., None, :, :]), axis=-1)
-        pairs = of_a[:, None] * of_b
-        pairs = tf.linalg.set_diag(pairs, tf.zeros_like(of_a)) if but_itself else pairs
-        total = tf.reduce_sum(pairs * tf.exp(-squares / size), axis=[-2, -1])
-        return tf.math.divide_no_nan(total, tf.reduce_sum(pairs))
-
-    within = mean_kernel(first, first, weights, weights, True) + mean_kernel(second, second, ones, ones, True)
-    return within - 2 * mean_kernel(first, second, weights, ones, False)
+    of_first = example_weights(first, axis=-2)
+    pairs = tf.linalg.set_diag(of_first[:, None] * of_first, tf.zeros_like(of_first))  # none of a point with itself
+    within_first = tf.reduce_sum(pairs * _kernel(first, first), axis=[-2, -1])
+    one = tf.ones([1], first.dtype)
+    second, weights = (second[..., None, :, :], one) if weights is None else (second, weights)
+    within = tf.math.divide_no_nan(within_first, tf.reduce_sum(pairs)) + _mean_of_pairs(second, weights)
+    points, of_second = _flat(second, weights)
+    shares = tf.math.divide_no_nan(of_first, tf.reduce_sum(of_first))[:, None] * of_second
+    return within - 2 * tf.reduce_sum(shares * _kernel(first, points), axis=[-2, -1])
 
 
-def example_weights(tensor: tf.Tensor, axis: int) -> tf.Tensor:
-    """Weights of the examples along an axis of a tensor, shape (batch,); 1 where there are none."""
-    weights = current_sampler().weights
-    return tf.ones([tf.shape(tensor)[axis]]) if weights is None else weights
+def _mean_of_pairs(points: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """E k(a, b) of two independent draws a, b from strata of these points, shape (..., strata, m, d), without bias."""
+    count = tf.cast(tf.shape(points)[-2], tf.float32)
+    flat, weight_of_each = _flat(points, weights)
+    stratum = tf.range(tf.shape(flat)[-2]) // tf.shape(points)[-2]
+    same = tf.cast(stratum[:, None] == stratum, tf.float32)
+    # Of m^2 pairs inside of a stratum the m of a point with itself are left out.
+    others = tf.math.divide_no_nan(count, count - 1) * (same - tf.eye(tf.shape(flat)[-2]))
+    share = weight_of_each[:, None] * weight_of_each * (1 - same + others)
+    return tf.reduce_sum(_kernel(flat, flat) * share, axis=[-2, -1])
+
+
+def _flat(points: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """All points of strata, shape (..., strata m, d), and the weight of each, shape (strata m,)."""
+    shape = tf.shape(points)
+    flat = tf.reshape(points, tf.concat([shape[:-3], [shape[-3] * shape[-2], shape[-1]]], axis=0))
+    shares = tf.broadcast_to((weights / tf.cast(shape[-2], tf.float32))[:, None], shape[-3:-1])
+    return flat, tf.reshape(shares, [-1])
+
+
+def _kernel(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """exp(-|a - b|^2 / d) of each pair, shape (..., n, m), for points of shape (..., n, d) and (..., m, d)."""
+    squares = tf.reduce_sum(tf.math.squared_difference(a[..., :, None, :], b[..., None, :, :]), axis=-1)
+    return tf.exp(-squares / a.shape[-1])
 
 
 class BetaTC(Objective):

@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from keras_vae.optimizers import REST
-from keras_vae.sampling import current_sampler
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
 
@@ -110,14 +109,6 @@ def in_training() -> bool:
 def over_draws(term: tf.Tensor) -> tf.Tensor:
     """Mean over the draws, shape (batch,), of a term of shape (samples, batch) or (batch,)."""
     return tf.reduce_mean(term, axis=0) if len(term.shape) == 2 else term
-
-
-def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
-    """Mean over the draws and the examples of a batch, by their weights, of values of shape (samples, batch)."""
-    weights = current_sampler().weights
-    if weights is None:
-        return tf.reduce_mean(values)
-    return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
 
 
 def one_latent(objective: Objective, trace: Trace) -> None:

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from keras_vae.arguments import not_negative, whole_number
-from keras_vae.objectives.base import Objective, in_training, mean_of_examples, one_latent
+from keras_vae.objectives.base import Objective, in_training, one_latent
+from keras_vae.sampling import mean_of_examples
 from keras_vae.trace import Trace
 
 

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_vae.arguments import fraction, whole_number
-from keras_vae.objectives.base import Objective, in_training, mean_of_examples, with_gradient_of
+from keras_vae.objectives.base import Objective, in_training, with_gradient_of
 from keras_vae.objectives.importance import log_mean
-from keras_vae.sampling import StoppedPath
+from keras_vae.sampling import StoppedPath, mean_of_examples
 from keras_vae.serializable import Serializable
 from keras_vae.trace import Trace
 
