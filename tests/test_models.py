@@ -272,3 +272,12 @@ def test_a_hierarchy_takes_a_prior_that_ignores_the_layer_above():
         trace = model(np.zeros((6, 5), "float32"))
     z1 = trace.latents["z1"]
     np.testing.assert_allclose(z1.log_prior, scipy.stats.norm.logpdf(z1.value).sum(axis=-1), rtol=1e-5)
+
+
+def test_models_that_are_not_compiled_have_programs_of_their_own():
+    x = np.ones((4, 6), "float32")
+    for seed in (0, 1):
+        keras.utils.set_random_seed(seed)
+        model = kv.VAE(kv.Normal(2), kv.Bernoulli(6), kv.StandardNormal(2))
+        model.build((None, 6))
+        np.testing.assert_allclose(model.predict(x, verbose=0), model.reconstruct(x), rtol=1e-6)

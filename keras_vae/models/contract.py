@@ -25,8 +25,11 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
     objective_layers = ()  # those that `compile` got with the objective
-    programs = Programs()  # of a model that is not compiled: `compile` makes it one of its own
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.programs = Programs()  # until `compile` makes others: also a model that is not compiled predicts
 
     def compile(
         self,
