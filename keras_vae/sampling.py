@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -29,7 +30,7 @@ class Sampler:
     def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None):
         self.samples = samples
         self.seed = seed
-        self.path = path
+        self.path: Any = path
         self.weights = weights
         self.drawn = 0
 

@@ -89,7 +89,7 @@ class Latent:
     value: tf.Tensor | None
     posterior: tfd.Distribution
     prior: tfd.Distribution
-    path: Callable[[tf.Tensor], tf.Tensor] | None = None
+    path: Any = None
     closed_form: bool = True
     present: tf.Tensor | None = None
     drawn: Draw | None = None

@@ -76,7 +76,7 @@ class Columns(DistributionLayer):
         self._places = tuple(itertools.chain(*in_parts))  # in a row, of each value of the parts
         self._stand_ins = tuple(layer.support.stand_in for layer in self.parts)
 
-    @property
+    @property  # type: ignore[override]
     def support(self) -> Support:
         """The supports of the columns, in their order."""
         layers = self.columns.values()

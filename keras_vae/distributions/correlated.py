@@ -62,7 +62,7 @@ class LowRankNormal(ScaledLayer):
         super().__init__(event_shape, network, min_scale, **kwargs)
         require_vector(self)
 
-    @property
+    @property  # type: ignore[override]
     def params_initializer(self) -> keras.initializers.Initializer:
         """At u = 0 its gradient would be 0."""
         return keras.initializers.RandomNormal(stddev=0.1)

@@ -60,12 +60,12 @@ class Categorical(DistributionLayer):
         super().__init__(event_shape, network, **kwargs)
         self.levels = whole_number(self, "levels", levels, least=2)
 
-    @property
+    @property  # type: ignore[override]
     def support(self) -> Support:
         """0, 1, ..., levels - 1."""
         return Levels(self.levels)
 
-    @property
+    @property  # type: ignore[override]
     def params_per_value(self) -> int:
         """The log-odds of each level."""
         return self.levels

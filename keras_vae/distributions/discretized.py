@@ -54,17 +54,17 @@ class DiscretizedLogistic(DistributionLayer):
             raise ValueError(f"DiscretizedLogistic needs low < high. Received: low={low!r}, high={high!r}.")
         self.low, self.high = float(low), float(high)
 
-    @property
+    @property  # type: ignore[override]
     def support(self) -> Support:
         """The grid."""
         return Grid(self.levels, self.low, self.high)
 
-    @property
+    @property  # type: ignore[override]
     def params_per_value(self) -> int:
         """Location and log scale, and in a mixture a weight, of each component."""
         return 2 if self.components == 1 else 3 * self.components
 
-    @property
+    @property  # type: ignore[override]
     def params_initializer(self) -> str:
         """Equal components would stay equal."""
         return "zeros" if self.components == 1 else keras.initializers.RandomNormal(stddev=0.5)

@@ -3,6 +3,7 @@
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +50,7 @@ class NormalMixture(ScaledLayer):
         """Of each component its weight, then locations, then scales."""
         return (self.components, 1 + 2 * math.prod(self.event_shape))
 
-    @property
+    @property  # type: ignore[override]
     def params_initializer(self) -> keras.initializers.Initializer:
         """Equal components would stay equal."""
         return keras.initializers.RandomNormal(stddev=1.0)
@@ -94,9 +95,9 @@ class VampPrior(DistributionLayer):
         self.components = whole_number(self, "components", components, least=2)
         self.mean, self.stddev = float(mean), positive(self, "stddev", stddev)
         self.low, self.high = low, high
-        self._posterior = None
+        self._posterior: Any = None  # a weak reference, once there is one
 
-    @property
+    @property  # type: ignore[override]
     def support(self) -> Support:
         """Where draws of the posterior are."""
         return super().support if self._posterior is None else self._posterior().support

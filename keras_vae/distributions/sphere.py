@@ -41,7 +41,7 @@ class PowerSpherical(DistributionLayer):
         """The direction, of any length, then the concentration."""
         return (self.event_shape[0] + 1,)
 
-    @property
+    @property  # type: ignore[override]
     def params_initializer(self) -> str:
         """The zero vector has no direction."""
         return "ones"

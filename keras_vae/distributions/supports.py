@@ -186,12 +186,12 @@ class Levels(_Whole):
 
     number: int
 
-    @property
+    @property  # type: ignore[override]
     def description(self) -> str:
         """How they are named beside others."""
         return f"{self.number} levels"
 
-    @property
+    @property  # type: ignore[override]
     def needed(self) -> str:
         """The end of a sentence."""
         return f"that are 0, 1, ..., {self.number - 1}."
@@ -211,12 +211,12 @@ class Grid(_Whole):
     low: float
     high: float
 
-    @property
+    @property  # type: ignore[override]
     def description(self) -> str:
         """How they are named beside others."""
         return f"numbers on a grid of {self.levels} levels from {self.low:g} to {self.high:g}"
 
-    @property
+    @property  # type: ignore[override]
     def stand_in(self) -> float:
         """The lowest level."""
         return self.low
@@ -239,7 +239,7 @@ class Grid(_Whole):
             )
         super().check(title, values, name)
 
-    @property
+    @property  # type: ignore[override]
     def needed(self) -> str:
         """The end of a sentence about the range alone."""
         return f"in [{self.low:g}, {self.high:g}]."
