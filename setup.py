@@ -27,7 +27,7 @@ setup(
     entry_points={"console_scripts": ["keras-vae = keras_vae.cli:main"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
-        "keras>=3.15,<4",
+        "keras>=3.15,<3.16",  # keras_names.py uses names that another minor version may not have
         "tensorflow-probability>=0.25,<0.26",
         "tf-keras>=2.21,<2.22",  # imported by tensorflow-probability; its minor version is TensorFlow's
         "setuptools",  # for distutils, imported by tensorflow-probability, which Python 3.12 no longer has

@@ -74,6 +74,7 @@ _HOMES = {
     "Autoencoder": "models",
     "MaskingNoise": "networks",
     "GaussianNoise": "networks",
+    "Dropout": "networks",
     "InverseAutoregressiveFlow": "distributions",
     "PlanarFlow": "distributions",
     "HouseholderFlow": "distributions",

@@ -1,13 +1,47 @@
 """Examples -> batches whose order and noise are a function of the seed and the epoch, so that training can resume."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
+
+from keras_vae.keras_names import SameDataset, inputs_of
 
 CALLS = 4  # batches that are made at the same time
 AHEAD = 50  # batches that wait for the training, at most
 AHEAD_BYTES = 2**25
+
+
+class EpochBatches(SameDataset):
+    """The batches of one epoch, which know the epoch: each pass gives those of the next one.
+
+    Everything random in them is a function of a seed and the epoch: epoch 7 is the same whether the process has run
+    epochs 0 to 6 or has just been started. What is made of it by `map`, `take`, `batch`, `prefetch`, `zip` and the like
+    is so too, and `LatentVariableModel.fit` finds it again inside of them (`sources`), to tell it which epoch begins.
+
+    Args:
+        dataset: of the batches of the epoch `epoch`, which it counts up.
+        epoch: number of the next epoch, an int64 `tf.Variable`.
+        endless: None, or a function from an int64 scalar, the number of a batch counted through all epochs, to the
+            dataset of all batches from there on, of which `fit` keeps one iterator: each costs tens of milliseconds.
+    """
+
+    def __init__(
+        self,
+        dataset: tf.data.Dataset,
+        epoch: tf.Variable,
+        endless: Callable[[tf.Tensor], tf.data.Dataset] | None = None,
+    ):
+        super().__init__(dataset)
+        self.epoch = epoch
+        self.endless = endless
+
+
+def sources(dataset: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
+    """A dataset and all that it is made of."""
+    yield dataset
+    for part in inputs_of(dataset):
+        yield from sources(part)
 
 
 def indexed_batches(
@@ -17,7 +51,7 @@ def indexed_batches(
     shuffle: bool = True,
     seed: int = 0,
     drop_remainder: bool = False,
-) -> tf.data.Dataset:
+) -> EpochBatches:
     """Batches of examples that can be read by their number, in an order drawn from (seed, epoch).
 
     The order is a pseudorandom permutation that is evaluated at the rows of one batch (`index_shuffle`): no list of
@@ -31,11 +65,6 @@ def indexed_batches(
             batch. Its own noise must be drawn from the last two.
         shuffle: whether each epoch has an order of its own.
         seed: integer.
-
-    Returns:
-        A dataset of the batches of one epoch; see `epochs` for its attribute `epoch`. Its attribute `endless` is the
-        dataset of the batches of that epoch and all later ones, of which `LatentVariableModel.fit` keeps one iterator:
-        each costs tens of milliseconds.
     """
     count = number_of_batches(size, batch_size, drop_remainder)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
@@ -45,11 +74,8 @@ def indexed_batches(
         first = (epoch.assign_add(1) - 1) * count
         return tf.data.Dataset.range(first, first + count)
 
-    @tf.autograph.experimental.do_not_convert
-    def all_epochs(_):
-        return tf.data.Dataset.range(epoch * count, tf.int64.max)
-
-    @tf.autograph.experimental.do_not_convert
+    # Traced once for both datasets; outside of the flat_map: a function inside of it is instantiated in every epoch.
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
     def batch(position):
         epoch, number = position // count, position % count
         rows = number * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -59,13 +85,18 @@ def indexed_batches(
             rows = tf.random.experimental.index_shuffle(rows, tf.stack([tf.cast(seed, tf.int64), epoch]), size - 1)
         return read(rows, epoch, number)
 
-    def batches(positions):
-        # One function for each batch, outside of the flat_map: a function inside of it is instantiated in every epoch.
-        return tf.data.Dataset.from_tensors(0).flat_map(positions).map(batch, num_parallel_calls=CALLS)
+    def made_at(positions):
+        return positions.map(batch, num_parallel_calls=CALLS)
 
-    dataset = _finish(batches(one_epoch), batch_size, count, epoch)
-    dataset.endless = ahead(batches(all_epochs), batch_size)
-    return dataset
+    def endless(first):
+        @tf.autograph.experimental.do_not_convert
+        def from_there(_):
+            return tf.data.Dataset.range(first, tf.int64.max)
+
+        return ahead(made_at(tf.data.Dataset.from_tensors(0).flat_map(from_there)), batch_size)
+
+    dataset = made_at(tf.data.Dataset.from_tensors(0).flat_map(one_epoch))
+    return EpochBatches(_finish(dataset, batch_size, count), epoch, endless)
 
 
 def number_of_batches(size: int, batch_size: int, drop_remainder: bool = False) -> int:
@@ -73,7 +104,7 @@ def number_of_batches(size: int, batch_size: int, drop_remainder: bool = False) 
     return size // batch_size if drop_remainder else -(-size // batch_size)
 
 
-def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> tf.data.Dataset:
+def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> EpochBatches:
     """Batches of arrays in memory, gathered a batch at a time.
 
     Args:
@@ -83,7 +114,7 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
         seed: the order is drawn from it and the number of the epoch.
 
     Returns:
-        A dataset of batches with the structure of `arrays`; see `epochs` for its attribute `epoch`.
+        Batches with the structure of `arrays`.
     """
     tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)  # here: made in `gather` they would be copied into it
     size = len(tf.nest.flatten(arrays)[0])
@@ -94,21 +125,14 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
     return indexed_batches(size, batch_size, gather, shuffle, seed)
 
 
-def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], batch_size: int, cardinality: int) -> tf.data.Dataset:
-    """A dataset that is built anew for each epoch, from the number of that epoch; for streams.
-
-    Everything random in `build` must be drawn from its argument: then epoch 7 is the same whether the process has run
-    epochs 0 to 6 or has just been started. The number of the next epoch is the dataset's attribute `epoch`, a
-    `tf.Variable` that counts up with each pass; `LatentVariableModel.fit` sets it, so that a resumed run goes on where
-    the interrupted one stopped.
+def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], batch_size: int, cardinality: int) -> EpochBatches:
+    """Batches that are built anew for each epoch, from the number of that epoch; for streams.
 
     Args:
-        build: from an int64 scalar, the epoch, to the dataset of that epoch's batches.
+        build: from an int64 scalar, the epoch, to the dataset of that epoch's batches. Everything random in it must be
+            drawn from its argument.
         batch_size: examples in a batch.
         cardinality: number of batches in an epoch, or `tf.data.UNKNOWN_CARDINALITY`.
-
-    Returns:
-        The dataset, with the attribute `epoch`.
     """
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
@@ -116,7 +140,7 @@ def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], batch_size: int, cardi
     def begin(_):
         return build(epoch.assign_add(1) - 1)
 
-    return _finish(tf.data.Dataset.from_tensors(0).flat_map(begin), batch_size, cardinality, epoch)
+    return EpochBatches(_finish(tf.data.Dataset.from_tensors(0).flat_map(begin), batch_size, cardinality), epoch)
 
 
 def shuffled_blocks(examples: tf.data.Dataset, block: int, seed: int, epoch: tf.Tensor) -> tf.data.Dataset:
@@ -151,9 +175,7 @@ def ahead(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     return batches.prefetch(min(AHEAD, max(1, AHEAD_BYTES // max(1, size)))).with_options(options)
 
 
-def _finish(dataset: tf.data.Dataset, batch_size: int, cardinality: int, epoch: tf.Variable) -> tf.data.Dataset:
+def _finish(dataset: tf.data.Dataset, batch_size: int, cardinality: int) -> tf.data.Dataset:
     if cardinality != tf.data.UNKNOWN_CARDINALITY:
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
-    dataset = ahead(dataset, batch_size)
-    dataset.epoch = epoch
-    return dataset
+    return ahead(dataset, batch_size)

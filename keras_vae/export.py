@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from tensorflow.saved_model.experimental import TrackableResource
 
-from keras_vae.files import whole
+from keras_vae.files import replacing
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -42,7 +42,7 @@ def write_saved_model(
     root = tf.Module()
     root.used = list({id(part): part for function in served.values() for part in function.variables}.values())
     root.tables = _tables(model)
-    with whole(path) as temporary:
+    with replacing(path) as temporary:
         tf.saved_model.save(root, str(temporary), signatures=served)
     if verbose:
         for name, function in served.items():

@@ -29,8 +29,10 @@ def losses_and_weights(model: keras.Model, losses: dict) -> list[tuple[list[kera
 
 
 def build_optimizer(model: keras.Model) -> None:
-    """Creates the variables of a model's optimizer, once."""
+    """Creates the variables of a model's optimizer, once: the one that scales the loss would begin its scale anew."""
     optimizer = model.optimizer
+    if optimizer.built:
+        return
     groups = getattr(optimizer, "inner_optimizer", optimizer)  # inside of the one that scales the loss
     if isinstance(groups, OptimizerGroups) and not groups.built:
         groups.members = [(name, weight) for name, weights in weight_groups(model).items() for weight in weights]

@@ -9,7 +9,7 @@ import tensorflow as tf
 CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 
 
-def single(strategy: tf.distribute.Strategy) -> bool:
+def one_device(strategy: tf.distribute.Strategy) -> bool:
     """Whether there is no strategy: TensorFlow's default one."""
     return type(strategy).__name__ == "_DefaultDistributionStrategy"
 
@@ -72,7 +72,7 @@ def check_strategy(model: keras.Model, name: str, options: dict) -> None:
         options: `optimizer`, `jit_compile` and `steps_per_execution` of `compile`.
     """
     strategy = model.distribute_strategy
-    if single(strategy):
+    if one_device(strategy):
         return
     kind = type(strategy).__name__
     needs = f"{name} under {kind} needs"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_vae import __version__
-from keras_vae.files import whole, write_npz, write_text
+from keras_vae.files import replacing, write_npz, write_text
+from keras_vae.run_folder import RunFolder
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
@@ -46,19 +47,20 @@ class Settings:
 class Run:
     """A folder of one training run.
 
-    It holds `run.json` (the settings), `checkpoint/`, `history.csv` and, once trained, `model.keras`, `saved_model/1`,
-    `metrics.json` and figures as `.png`.
+    It holds `run.json` (the settings, and an id of the run), `checkpoint/` (with the id of the run that it is of),
+    `history.csv` and, once trained, `model.keras`, `saved_model/1`, `metrics.json` and figures as `.png`. While a
+    process trains it holds the lock `run.lock`, and no other process trains in the folder.
 
     Args:
         path: the folder.
         settings: what the run was asked for; None for a folder that holds only `model.keras`.
-        replace: whether `train` deletes what is at `path`, once it has all that it needs.
+        folder: where `train` is to write; None for a run that is only read.
     """
 
-    def __init__(self, path: Path, settings: Settings | None, replace: bool = False):
+    def __init__(self, path: Path, settings: Settings | None, folder: RunFolder | None = None):
         self.path = path
         self.settings = settings
-        self.replace = replace
+        self.folder = folder
 
     @classmethod
     def create(cls, path: Path, settings: Settings, overwrite: bool = False) -> "Run":
@@ -66,18 +68,11 @@ class Run:
 
         Raises:
             FileExistsError: for a folder with anything else in it, and for another run without `overwrite`.
+            BlockingIOError: for a folder that another process trains in.
         """
-        if path.exists() and (path.is_file() or any(path.iterdir())):
-            if not (path / "run.json").is_file():
-                raise FileExistsError(
-                    f"train needs --output to be a new or empty folder. Received: {path}, which is not a run."
-                )
-            if not overwrite:
-                raise FileExistsError(
-                    f"train needs --output to be a new folder, or --resume or --overwrite. Received: {path}, which "
-                    "holds another run."
-                )
-        return cls(path, settings, replace=overwrite)
+        folder = RunFolder(path, replace=overwrite)
+        folder.check()
+        return cls(path, settings, folder)
 
     @classmethod
     def resume(cls, path: Path, given: dict) -> "Run":
@@ -85,7 +80,8 @@ class Run:
 
         Raises:
             FileNotFoundError: for a folder without a run.
-            ValueError: for settings that differ from those of the run.
+            ValueError: for settings that differ from those of the run, and for the checkpoint of another run.
+            BlockingIOError: for a folder that another process trains in.
         """
         run = cls.open(path)
         if run.settings is None:
@@ -95,7 +91,10 @@ class Run:
         if changed:
             differences = ", ".join(f"{name}={given[name]} (the run has {before[name]})" for name in changed)
             raise ValueError(f"train --resume needs the settings of the run. Received: {differences}.")
-        return cls(path, dataclasses.replace(run.settings, **given))
+        identity, _ = RunFolder.read(path)
+        folder = RunFolder(path, identity, resumes=True)
+        folder.check()
+        return cls(path, dataclasses.replace(run.settings, **given), folder)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -105,7 +104,8 @@ class Run:
             FileNotFoundError: for a folder that holds neither a run nor a model.
         """
         if (path / "run.json").is_file():
-            return cls(path, Settings(**json.loads((path / "run.json").read_text(encoding="utf-8"))))
+            _, settings = RunFolder.read(path)
+            return cls(path, Settings(**settings))
         if (path / "model.keras").is_file():
             return cls(path, None)
         raise FileNotFoundError(
@@ -128,27 +128,24 @@ class Run:
             loss=ELBO(beta=settings.beta),
         )
         model.build((None, *data.shape))
-        if self.replace and self.path.exists():
-            shutil.rmtree(self.path)
         epochs = settings.epochs or max(EPOCHS, math.ceil(STEPS / len(data.train)))
-        write_text(
-            self.path / "run.json",
-            json.dumps(dataclasses.asdict(dataclasses.replace(settings, epochs=epochs)), indent=2) + "\n",
-        )
         print(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
         print(model.loss.describe(), flush=True)
-        model.fit(
-            data.train,
-            epochs=epochs,
-            validation_data=data.validation,
-            verbose=verbose,
-            callbacks=[
-                callbacks.BackupAndRestore(self.path / "checkpoint"),
-                callbacks.HistoryLogger(self.path / "history.csv"),
-            ],
-        )
-        model.save(self.path / "model.keras")
-        self._write_results(model, data, command)
+        with self.folder.alone():
+            self.folder.begin(dataclasses.asdict(dataclasses.replace(settings, epochs=epochs)))
+            model.fit(
+                data.train,
+                epochs=epochs,
+                validation_data=data.validation,
+                verbose=verbose,
+                callbacks=[
+                    callbacks.BackupAndRestore(self.path / "checkpoint"),
+                    callbacks.HistoryLogger(self.path / "history.csv"),
+                ],
+            )
+            self.folder.check_identity()
+            model.save(self.path / "model.keras")
+            self._write_results(model, data, command)
 
     def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> dict:
         """Scores the model on the test split of its own data or of another source; see `_scores`."""
@@ -169,7 +166,7 @@ class Run:
         if count < 1:
             raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
         model = self._load_model()
-        with whole(output) as temporary:
+        with replacing(output) as temporary:
             if output.suffix == ".png":
                 plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
             else:
@@ -241,7 +238,7 @@ class Run:
             "curves": plotting.curves(history),
         }
         for name, figure in figures.items():
-            with whole(self.path / f"{name}.png") as temporary:
+            with replacing(self.path / f"{name}.png") as temporary:
                 figure.savefig(temporary)
 
 

@@ -11,6 +11,8 @@ import tensorflow_probability as tfp
 from keras_vae.noise import fold
 from keras_vae.trace import is_reparameterized
 
+ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
+
 tfd = tfp.distributions
 
 
@@ -55,6 +57,11 @@ _current: ContextVar[Sampler | None] = ContextVar("sampler", default=None)
 def current_sampler() -> Sampler:
     """The sampler of the innermost `sampling` block; one draw of fresh noise outside of any."""
     return _current.get() or Sampler()
+
+
+def within_sampling() -> bool:
+    """Whether a `sampling` block is open: what is inside of it is a step, whose data were looked at before."""
+    return _current.get() is not None
 
 
 @contextmanager

@@ -161,6 +161,13 @@ def table_vae() -> kv.VAE:
     return kv.VAE(kv.Normal(2, likelihood.encoder([8], "tanh")), likelihood, kv.StandardNormal(2))
 
 
+def with_dropout() -> kv.VAE:
+    def network(size):
+        return keras.Sequential([keras.Input((size,)), keras.layers.Dense(8, "tanh"), kv.Dropout(0.3)])
+
+    return kv.VAE(kv.Normal(2, network(5)), kv.Bernoulli(5, network(2)), kv.StandardNormal(2))
+
+
 CASES = {
     "Bernoulli": Case(image_vae, binary_images),
     "convolutional, beta, samples": Case(
@@ -235,6 +242,7 @@ CASES = {
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
     "Columns with missing values": Case(table_vae, incomplete_rows),
+    "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(
         vector_vae(
             kv.FixedScaleNormal, posterior=functools.partial(kv.InverseAutoregressiveFlow, units=[8], context_size=3)

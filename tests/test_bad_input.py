@@ -185,6 +185,36 @@ def test_files_that_are_not_ours(tmp_path):
         kv.load_model(tmp_path / "none.keras")
 
 
+@pytest.mark.parametrize("part", ["config.json", "metadata.json", "model.weights.h5"])
+def test_a_file_that_unpacks_to_far_more_than_it_holds_is_refused_unread(vae, tmp_path, part, monkeypatch):
+    vae.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in parts.items():
+            with archive.open(name, "w") as file:
+                file.write(content)
+                for _ in range(100 if name == part else 0):
+                    file.write(b" " * 2**20)
+    assert (tmp_path / "bomb.keras").stat().st_size < 2**20
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", None)  # nothing is read
+    with pytest.raises(ValueError, match=rf"whose {part} would unpack from [\d,]+ to 10\d,[\d,]+ bytes"):
+        kv.load_model(tmp_path / "bomb.keras")
+
+
+def test_a_file_that_was_packed_tighter_is_loaded(vae, tmp_path):
+    vae.build((None, *SHAPE))
+    vae.save(tmp_path / "model.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "model.keras") as archive,
+        zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    for weight, again in zip(vae.weights, kv.load_model(tmp_path / "packed.keras").weights, strict=True):
+        np.testing.assert_array_equal(again, weight)
+
+
 @pytest.mark.parametrize("count", [-1, 2.5, "3", True, None])
 def test_a_number_of_draws_is_a_whole_number(vae, count):
     two = kv.HierarchicalVAE([kv.Normal(3), kv.Normal(2)], kv.Bernoulli(4), [kv.Normal(3), kv.StandardNormal(2)])

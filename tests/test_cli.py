@@ -16,6 +16,7 @@ from conftest import ROOT
 
 import keras_vae as kv
 from keras_vae import cli
+from keras_vae.run import Run, Settings
 
 OPTIONS = ["--epochs", "4", "--batch-size", "256", "--latent-size", "3", "--seed", "5"]
 
@@ -172,6 +173,87 @@ def test_mistakes(trained, tmp_path, capsys, arguments, message):
     assert (places["other"] / "thesis.txt").read_text() == "mine"
     assert not places["new"].exists(), "a run that can not start leaves nothing"
     assert {path: path.stat().st_mtime_ns for path in trained[0].rglob("*")} == before
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run that was killed after its first epoch, as far as the command line looks before it loads TensorFlow."""
+    folder = tmp_path / "run"
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"epochs": 4, "id": "first"}))
+    (folder / "checkpoint" / "epoch-00001.weights.h5").write_text("weights")
+    (folder / "checkpoint" / "run-id.txt").write_text("first\n")
+    return folder
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--resume"])
+def test_a_folder_that_another_process_trains_in_is_left_alone(begun, capsys, option):
+    code = f"""
+import sys, time
+sys.argv = ["keras-vae"]
+from pathlib import Path
+from keras_vae.run_folder import RunFolder
+with RunFolder(Path({str(begun)!r}), "first", resumes=True).alone():
+    print("trains", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "trains\n"
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    assert cli.main(["train", "--output", str(begun), option]) == 1
+    assert "needs a folder that no other process trains in. Received: " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+    process.kill()
+    process.wait()
+    run = Run.resume(begun, {}) if option == "--resume" else Run.create(begun, Settings(), overwrite=True)
+    with run.folder.alone():
+        run.folder.begin({"epochs": 4})
+        left = {path.name for path in begun.rglob("*")}
+    assert left - {"run.lock", "run.json", "checkpoint", "run-id.txt"} == (
+        {"epoch-00001.weights.h5"} if option == "--resume" else set()
+    )
+    assert not (begun / "run.lock").exists()
+
+
+def test_two_runs_that_begin_in_one_folder(tmp_path):
+    first, second = (Run.create(tmp_path / "run", Settings()) for _ in range(2))
+    with first.folder.alone():
+        first.folder.begin({})
+        with (
+            pytest.raises(BlockingIOError, match="needs a folder that no other process trains in"),
+            second.folder.alone(),
+        ):
+            pass
+    with pytest.raises(FileExistsError, match="which holds another run"), second.folder.alone():
+        pass
+    first.folder.check_identity()
+
+
+def test_a_checkpoint_of_another_run_is_not_resumed(begun, capsys):
+    Run.resume(begun, {})
+    (begun / "checkpoint" / "run-id.txt").write_text("second\n")
+    assert cli.main(["train", "--output", str(begun), "--resume"]) == 1
+    assert "needs the checkpoint of its run. Received: " in capsys.readouterr().err
+    (begun / "checkpoint" / "run-id.txt").unlink()
+    assert cli.main(["train", "--output", str(begun), "--resume"]) == 1
+    (begun / "run.json").write_text("{}")  # as older versions wrote it, and no mark
+    Run.resume(begun, {})
+
+
+def test_where_there_are_no_locks_a_run_that_was_overwritten_reports_nothing(tmp_path, capsys, monkeypatch):
+    """Two processes in one folder: the first one's epochs end after the second has begun its run."""
+    folder = tmp_path / "run"
+    monkeypatch.setattr("keras_vae.files.fcntl", None)
+
+    def fit(model, *data, **options):
+        second = Run.create(folder, Settings(), overwrite=True)
+        with second.folder.alone():
+            second.folder.begin({})
+
+    monkeypatch.setattr(kv.VAE, "fit", fit)
+    assert cli.main(["train", "--output", str(folder), "--epochs", "1"]) == 1
+    assert "in which another process has begun a run" in capsys.readouterr().err
+    assert {path.name for path in folder.iterdir()} == {"run.json", "checkpoint"}
 
 
 def test_wrong_usage_exits_with_2(capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import json
 import re
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import keras_vae as kv
-from keras_vae.datasets import Table, load
+from keras_vae.datasets import Column, Table, load
 from keras_vae.distributions import (
     Bernoulli,
     Categorical,
@@ -780,6 +781,38 @@ def test_tables_that_are_not_like_the_training_data(tmp_path):
         load(tmp_path / "twice.csv", likelihood=Columns)
     with pytest.raises(ValueError, match=r"needs rows of shape \(rows, 6\). Received: \(3, 5\)"):
         data.table.to_columns(np.zeros((3, 5)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scale": 0}, "Column 'a' needs scale to be a positive number. Received: scale=0."),
+        ({"scale": -1.0}, "needs scale to be a positive number"),
+        ({"scale": NAN}, "needs scale to be a positive number. Received: scale=nan"),
+        ({"scale": "1"}, "needs scale to be a positive number. Received: scale='1'"),
+        ({"offset": NAN}, "needs offset to be a finite number. Received: offset=nan"),
+        ({"offset": -np.inf}, "needs offset to be a finite number"),
+        ({"offset": None}, "needs offset to be a finite number"),
+        ({"missing": NAN}, "needs missing to be a number from 0 to 1"),
+        ({"categories": ["x", "x"]}, "needs categories that are different texts. Received: ('x', 'x')"),
+        ({"categories": [1, 2]}, "needs categories that are different texts"),
+        ({"kind": "nobody>Else"}, "needs kinds of columns that are known"),
+        ({"kind": None}, "needs kinds of columns that are known"),
+        ({"more": 1}, "which is not a list of columns, each with name, kind"),
+    ],
+)
+def test_tables_that_nobody_saved(tmp_path, changed, message):
+    path = tmp_path / "table.json"
+    Table((Column("a", Normal, (), 1.5, 2.0, 0.1),)).save(path)
+    (column,) = json.loads(path.read_text())
+    path.write_text(json.dumps([column | changed]))
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        Table.open(path)
+    assert str(error.value).startswith("Table.open needs ")
+    assert str(path) in str(error.value)
+    path.write_text('{"a": 1')
+    with pytest.raises(ValueError, match=r"Table.open needs a file that Table.save wrote"):
+        Table.open(path)
 
 
 @pytest.mark.slow

@@ -187,6 +187,7 @@ def test_signatures_give_what_the_methods_give():
         "decode": ([z], {"mean": model.decode(z).mean()}),
         "reconstruct": ([x, 5], {"mean": model.reconstruct(x, seed=5)}),
         "generate": ([7, 5, 0.5], {"z": z, "mean": model.generate(7, 5, 0.5)}),
+        "sample": ([7, 5, 0.5], {"z": z, "x": model.sample(7, 5, 0.5)}),
         "log_likelihood": ([x, 7, 5], {"log_likelihood": model.importance_weights(x, 7, 5)[0]}),
     }
     signatures = model.serving_signatures()

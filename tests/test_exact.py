@@ -250,3 +250,59 @@ def test_fold_gives_other_seeds_and_all_bits_change():
     assert np.all(np.abs(changed - 0.5) < 5 * 0.5 / np.sqrt(len(seeds)))
     compiled = tf.function(fold, jit_compile=True)(tf.constant([5, 6]), tf.constant(7))
     np.testing.assert_array_equal(compiled, fold(tf.constant([5, 6]), 7))
+
+
+class FarNormal(kv.DistributionLayer):
+    """N(value | params, 1), and a constant that takes the log-density far from 0, as thousands of values would."""
+
+    def __init__(self, event_shape, offset, **kwargs):
+        super().__init__(event_shape, **kwargs)
+        self.offset = offset
+
+    def distribution(self, params):
+        values = tfd.Independent(tfd.Normal(params[..., 0], 1.0), 1)
+        offset = self.offset
+
+        class Far(type(values)):
+            def _log_prob(self, value):
+                return super()._log_prob(value) + offset
+
+        return Far(values.distribution, 1)
+
+
+def far_vae(offset):
+    """A model whose posterior is wrong, so that the weights of draws differ, and whose log p(x) is `offset` off."""
+    model = kv.VAE(kv.FixedScaleNormal(1), FarNormal(3, offset), kv.StandardNormal(1))
+    model.build((None, 3))
+    model.posterior.head.set_weights([np.full((3, 1), 0.2), np.zeros(1)])
+    model.likelihood.head.set_weights([np.ones((1, 3)), np.zeros(3)])
+    return model
+
+
+@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+@pytest.mark.parametrize("offset", [0.0, -8000.0, 1500.0])
+def test_importance_weights_of_one_draw_at_a_time_equal_float64(offset, jit_compile):
+    """20,000 chunks of one draw: against the sums of the same log weights in double precision."""
+    x, draws = tf.constant([[0.3, -0.2, 1.0], [2.0, 1.5, 1.0]]), 20_000
+    model = far_vae(offset)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def estimate(x):
+        return model.importance_weights(x, draws, seed=3, rows=1)
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def log_weights(x):
+        def one(number):
+            with sampling(1, fold(fold(3), number)):
+                return model.tracer(x)().log_weight[0]
+
+        return tf.map_fn(one, tf.range(draws), fn_output_signature=tf.float32)
+
+    each = log_weights(x).numpy().astype(np.float64)  # [draws, 2]
+    values, effective = estimate(x)
+    largest = each.max(axis=0)
+    weights = np.exp(each - largest)
+    ulp = np.spacing(np.float32(max(abs(offset), 1.0)))
+    np.testing.assert_allclose(values, largest + np.log(weights.mean(axis=0)), atol=2 * ulp + 2e-6)
+    np.testing.assert_allclose(effective, weights.sum(axis=0) ** 2 / (weights**2).sum(axis=0), rtol=1e-4)
+    assert np.all(effective <= draws)

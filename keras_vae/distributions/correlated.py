@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -37,9 +38,11 @@ class FullCovarianceNormal(ScaledLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         (size,) = self.event_shape
-        triangle = tfp.math.fill_triangular(params[..., size:])
-        diagonal = self.scale(tf.linalg.diag_part(triangle))
-        return TriangularNormal(params[..., :size], tf.linalg.set_diag(triangle, diagonal))
+        places = _places_in_triangle(size)
+        # Products with constants, and no operation of its own: LiteRT has none for diagonals.
+        below = tf.gather(params, size + places, axis=-1) * np.tri(size, k=-1, dtype=np.float32)
+        diagonal = self.scale(tf.gather(params, size + np.diagonal(places), axis=-1))
+        return TriangularNormal(params[..., :size], below + diagonal[..., None] * np.eye(size, dtype=np.float32))
 
 
 class LowRankNormal(ScaledLayer):
@@ -70,6 +73,16 @@ class LowRankNormal(ScaledLayer):
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale, direction = tf.unstack(params, axis=-1)
         return _LowRankNormal(loc, self.scale(raw_scale), direction)
+
+
+def _places_in_triangle(size: int) -> np.ndarray:
+    """Which of size (size + 1) / 2 numbers stands where in a lower triangle, shape (size, size); 0 above it.
+
+    The order is that of `tfp.math.fill_triangular`, in which weights were saved: the numbers after the first `size`,
+    and then all of them from the last to the first, make the rows of a square.
+    """
+    numbers = np.arange(size * (size + 1) // 2)
+    return np.tril(np.concatenate([numbers[size:], numbers[::-1]]).reshape(size, size))
 
 
 def require_vector(layer: DistributionLayer) -> None:
@@ -136,7 +149,8 @@ class TriangularNormal(CorrelatedNormal):
         return tf.reduce_sum(white**2, axis=[-2, -1])
 
     def log_det_covariance(self):
-        return 2 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(self.scale_tril)), axis=-1)
+        diagonal = tf.reduce_sum(self.scale_tril * tf.eye(self.loc.shape[-1], dtype=self.dtype), axis=-1)
+        return 2 * tf.reduce_sum(tf.math.log(diagonal), axis=-1)
 
     def _variance(self):
         return tf.reduce_sum(self.scale_tril**2, axis=-1) + tf.zeros_like(self.loc)

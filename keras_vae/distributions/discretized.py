@@ -125,7 +125,7 @@ class _DiscretizedLogistics(TensorDistribution):
 
     def _variance(self):
         mean, square = self._moments()
-        return square - mean**2
+        return tf.nn.relu(square - mean**2)
 
     def _moments(self):
         """E value and E value^2, from the survival function: E f = f(low) + sum_k (f(k) - f(k - 1)) P(value >= k)."""

@@ -101,7 +101,13 @@ class _PowerSpherical(tfd.PowerSpherical):
         return Reflection(first - direction).forward(value)[0]  # takes the first axis to the direction
 
     def _variance(self):
-        return tf.linalg.diag_part(self.covariance())
+        """(direction' value + 1) / 2 is a draw from Beta(a, b); what is left of the length is spread evenly across."""
+        direction, others = self.mean_direction, self.mean_direction.shape[-1] - 1
+        a, b = self.concentration[..., None] + others / 2, others / 2
+        mean = (a - b) / (a + b)
+        along = 4 * a * b / ((a + b) ** 2 * (a + b + 1))
+        across = (1 - along - mean**2) / others
+        return along * direction**2 + across * (1 - direction**2)
 
 
 class _SphericalUniform(tfd.SphericalUniform):

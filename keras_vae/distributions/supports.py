@@ -55,6 +55,11 @@ class Support:
         """Draws whose distance to `center` is multiplied by `temperature`: all of it where none is known, 0 at 0."""
         return tf.where(temperature == 0, center, draws)
 
+    @property
+    def hull(self) -> "Support":
+        """The smallest convex set around it, where the means of its points are: what a decoder is given for them."""
+        return self
+
     def check(self, title: str, values: np.ndarray, name: str) -> None:
         """Raises `ValueError` where finite values, shape (..., *event), are not all there.
 
@@ -148,6 +153,11 @@ class ZerosAndOnes(_Whole, _FromZeroToOne):
 
     description = "zeros and ones"
 
+    @property
+    def hull(self):
+        """Probabilities."""
+        return UnitInterval()
+
     def within(self, other):
         return isinstance(other, ZerosAndOnes | Levels | Counts)
 
@@ -166,12 +176,33 @@ class ZerosAndOnes(_Whole, _FromZeroToOne):
 
 
 @dataclass(frozen=True)
+class Interval(Support):
+    """Finite numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    @property
+    def needed(self) -> str:
+        """The end of a sentence."""
+        return f"from {self.low:g} to {self.high:g}."
+
+    def contains(self, values):
+        return (values >= self.low) & (values <= self.high) & (values < np.inf)
+
+
+@dataclass(frozen=True)
 class Counts(_Whole):
     """0, 1, 2, ..."""
 
     description = "counts"
     needed = "that are counts, 0, 1, 2, ..."
     log_offset = 1.0
+
+    @property
+    def hull(self):
+        """Numbers of 0 or more."""
+        return Interval(0.0, float("inf"))
 
     def contains(self, values):
         return (values >= 0) & (values < np.inf) & (values % 1 == 0)
@@ -195,6 +226,11 @@ class Levels(_Whole):
     def needed(self) -> str:
         """The end of a sentence."""
         return f"that are 0, 1, ..., {self.number - 1}."
+
+    @property
+    def hull(self):
+        """Numbers from 0 to the last level."""
+        return Interval(0.0, self.number - 1.0)
 
     def contains(self, values):
         return (values >= 0) & (values < self.number) & (values % 1 == 0)
@@ -225,6 +261,11 @@ class Grid(_Whole):
     def step(self) -> float:
         """From one level to the next."""
         return (self.high - self.low) / (self.levels - 1)
+
+    @property
+    def hull(self):
+        """Numbers from the lowest to the highest level."""
+        return Interval(self.low, self.high)
 
     def contains(self, values):
         places = (values - self.low) / self.step
@@ -271,6 +312,11 @@ class OneHotVectors(_Whole, VectorSupport):
     description = "one-hot vectors"
     needed = "with a single one along the last axis."
 
+    @property
+    def hull(self):
+        """Vectors of probabilities."""
+        return SimplexPoints()
+
     def contains_vectors(self, vectors):
         one, zero = (tf.cast(vectors == number, tf.float32) for number in (1, 0))
         ones, zeros = (tf.reduce_sum(found, axis=-1, keepdims=True) for found in (one, zero))
@@ -306,6 +352,11 @@ class SpherePoints(VectorSupport):
     description = "points of the sphere"
     needed = "of length 1."
 
+    @property
+    def hull(self):
+        """The ball."""
+        return BallPoints()
+
     def contains_vectors(self, vectors):
         return abs(tf.norm(vectors, axis=-1, keepdims=True) - 1) <= 1e-3
 
@@ -322,6 +373,17 @@ class SpherePoints(VectorSupport):
     def received(self, values):
         lengths = np.linalg.norm(values, axis=-1)
         return f"lengths from {lengths.min()} to {lengths.max()}."
+
+
+@dataclass(frozen=True)
+class BallPoints(VectorSupport):
+    """Vectors of length 1 at most, to a thousandth."""
+
+    description = "points of the ball"
+    needed = "of length 1 or less."
+
+    def contains_vectors(self, vectors):
+        return tf.norm(vectors, axis=-1, keepdims=True) <= 1 + 1e-3
 
 
 @dataclass(frozen=True)
@@ -344,6 +406,11 @@ class Product(Support):
         parts = [values[..., stop - size : stop] for stop, size in zip(stops, self.sizes, strict=True)]
         found = [(part != part) | support.contains(part) for support, part in zip(self.supports, parts, strict=True)]
         return tf.concat(found, axis=-1)
+
+    @property
+    def hull(self):
+        """The rows of values between those of each column."""
+        return Product(tuple(support.hull for support in self.supports), self.sizes)
 
     def within(self, other):
         if not isinstance(other, Product) or self.sizes != other.sizes:

@@ -17,10 +17,10 @@ def tempered_draws(
     """Draws at a temperature, which are in the support at any.
 
     Of flows, categories, binary values and levels of a grid the noise is multiplied: at 0 a category is the most
-    probable one, a level that next to the location, and of a mixture of these it is that of the most probable
-    component. Of others it is the distance of the draw to the mean, as it is measured in their support: of real numbers
-    the difference, of positive ones the ratio, of numbers from 0 to 1 and points of the simplex the ratio of the odds,
-    on a sphere the angle; counts are measured from the mode, and rounded. A distribution on the sphere without a mean
+    probable one, a level that next to the location; of a mixture of these it is that of the most probable component.
+    Of others it is the distance of the draw to the mean, as it is measured in their support: of real numbers the
+    difference, of positive ones the ratio, of numbers from 0 to 1 and points of the simplex the ratio of the odds, on a
+    sphere the angle; counts are measured from the mode, and rounded. A distribution on the sphere without a mean
     direction is the same at any temperature.
 
     Args:

@@ -1,5 +1,7 @@
 """The model that every VAE must beat: one distribution per value, no latent variables."""
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -26,26 +28,29 @@ def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.n
 
     Raises:
         TypeError: for the mass of other discrete values, which no normal density can be compared with.
+        ValueError: for data that are not finite, and that are not from 0 to 1 under a Bernoulli.
+
+    Reference: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
     if likelihood.discrete and not issubclass(likelihood, Bernoulli):
         raise TypeError(
             "independent_values needs a likelihood of binary or continuous values; Columns with independent_columns "
             f"takes counts and categories. Received: {likelihood.__name__}."
         )
-    count, total, squares = 0, 0.0, 0.0
-    for batch in train:
-        x = _observations(batch)
+    binary = issubclass(likelihood, Bernoulli)
+    count, mean, scatter = 0, 0.0, 0.0  # scatter: sum of squared deviations from the mean, without cancellation
+    for x in _checked(train, "train", binary):
+        mean_of_batch, step = x.mean(axis=0), x.mean(axis=0) - mean
+        scatter = scatter + np.square(x - mean_of_batch).sum(axis=0)
+        scatter = scatter + np.square(step) * (count * len(x) / (count + len(x)))
         count += len(x)
-        total = total + x.sum(axis=0)
-        squares = squares + np.square(x).sum(axis=0)
-    if issubclass(likelihood, Bernoulli):
-        values = tfd.Bernoulli(probs=(total + 1) / (count + 2))
+        mean = mean + step * (len(x) / count)
+    if binary:
+        values = tfd.Bernoulli(probs=(mean * count + 1) / (count + 2))
     else:
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 1e-6)
-        values = tfd.Normal(mean, np.sqrt(variance))
-    independent = tfd.Independent(values, reinterpreted_batch_ndims=len(np.shape(total)))
-    return np.concatenate([independent.log_prob(_observations(batch)).numpy() for batch in test])
+        values = tfd.Normal(mean, np.sqrt(np.maximum(scatter / count, 1e-6)))
+    independent = tfd.Independent(values, reinterpreted_batch_ndims=len(np.shape(mean)))
+    return np.concatenate([independent.log_prob(x).numpy() for x in _checked(test, "test", binary)])
 
 
 def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> np.ndarray:
@@ -82,6 +87,19 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         x = _observations(batch).astype(np.float32)
         scored.append(np.where(np.isnan(x), np.nan, columns().log_prob_by_column(x).numpy()))
     return np.concatenate(scored)
+
+
+def _checked(batches, name: str, binary: bool) -> Iterator[np.ndarray]:
+    for number, batch in enumerate(batches, start=1):
+        x = _observations(batch)
+        if not np.isfinite(x).all():
+            needs, received = "finite data", "NaN or infinity"
+        elif binary and not 0 <= x.min() <= x.max() <= 1:
+            needs, received = "data from 0 to 1 for Bernoulli", x.min() if x.min() < 0 else x.max()
+        else:
+            yield x
+            continue
+        raise ValueError(f"independent_values needs {needs}. Received: {received} in batch {number} of {name}.")
 
 
 def _observations(batch) -> np.ndarray:

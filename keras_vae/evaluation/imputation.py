@@ -1,12 +1,13 @@
 """What a model says about the values that are missing in a row."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_seed
 from keras_vae.distributions import Columns
-from keras_vae.evaluation.log_likelihood import _as_float, _batches
+from keras_vae.evaluation.batches import inputs_of
+from keras_vae.evaluation.programs import kept
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
 from keras_vae.noise import fold, standard_normal
@@ -50,14 +51,16 @@ def impute(
 
     Reference: Mattei & Frellsen 2019, arXiv:1812.02633.
     """
+    seed = whole_seed("impute", seed)
     _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
-    estimate = _Expectation(model) if draws is None else _Draws(model, draws)
+    found = model.look_at("impute", data)
+    estimate = kept(model, lambda: _Expectation(model) if draws is None else _Draws(model, draws), "impute", draws)
     rows, filled = [], []
-    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
-        rows.append(x)
+    for number, inputs in enumerate(inputs_of(model, found, batch_size)):
+        rows.append(_rows(model, inputs))
         filled.append(estimate(samples, fold(seed, number), inputs))
     rows = np.concatenate(rows)
-    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows)
+    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows).astype(np.float32)
 
 
 def log_likelihood_of_missing(
@@ -83,12 +86,15 @@ def log_likelihood_of_missing(
 
     Reference: Nazabal et al. 2020, arXiv:1807.03653.
     """
+    seed = whole_seed("log_likelihood_of_missing", seed)
     _check(model, "log_likelihood_of_missing", samples=samples, batch_size=batch_size)
     model.likelihood.check_values(truth, "truth")
     truth = np.asarray(truth, np.float32)
-    estimate = _LogLikelihood(model)
+    found = model.look_at("log_likelihood_of_missing", data)
+    estimate = kept(model, lambda: _LogLikelihood(model), "log_likelihood_of_missing")
     scores, first = [], 0
-    for number, (x, inputs) in enumerate(_inputs(model, data, batch_size)):
+    for number, inputs in enumerate(inputs_of(model, found, batch_size)):
+        x = _rows(model, inputs)
         true = truth[first : first + len(x)]
         first += len(x)
         if len(true) == len(x):
@@ -98,13 +104,14 @@ def log_likelihood_of_missing(
         raise ValueError(
             f"log_likelihood_of_missing needs truth for each of {first} rows. Received: shape {truth.shape}."
         )
-    return np.concatenate(scores)
+    return np.concatenate(scores).astype(np.float32)
 
 
 class _Estimate:
     """A figure of p(missing | observed) by self-normalised importance sampling, from chunks of draws.
 
-    A subclass says what is kept of a chunk, how that of two chunks is merged, and what it gives in the end.
+    A subclass says what is kept of a chunk, how that of two chunks is merged, and what it gives in the end. Chunks are
+    merged in float64: a log sum of many chunks would stand still in float32 where log w is in the thousands.
     """
 
     def __init__(self, model: LatentVariableModel):
@@ -117,7 +124,7 @@ class _Estimate:
         kept = None
         for first in range(0, samples, size):
             count = tf.constant(min(size, samples - first))
-            new = [part.numpy() for part in self.chunk(count, fold(seed, first), *batch)]
+            new = [part.numpy().astype(np.float64) for part in self.chunk(count, fold(seed, first), *batch)]
             kept = new if kept is None else self.merge(kept, new)
         return self.result(*kept)
 
@@ -141,7 +148,7 @@ class _Expectation(_Estimate):
 
     def keep(self, trace, seed):
         log_sum = tf.reduce_logsumexp(trace.log_weight, axis=0)
-        weights = tf.exp(trace.log_weight - log_sum)  # [chunk, batch]
+        weights = tf.nn.softmax(trace.log_weight, axis=0)  # [chunk, batch]; log_sum itself is rounded
         return log_sum, tf.reduce_sum(weights[..., None] * trace.likelihood.expected_codes(), axis=0)
 
     def merge(self, kept, new):
@@ -167,9 +174,10 @@ class _LogLikelihood(_Estimate):
 
 
 class _Draws(_Estimate):
-    """Draws from p(values | observed); kept are the rows of the largest log w[k] + Gumbel noise, and that sum.
+    """Draws from p(values | observed), the rows of the largest log w[k] + Gumbel noise.
 
-    The argument of the largest sum is k with a probability proportional to w[k], over all chunks.
+    The argument of the largest sum is k with a probability proportional to w[k], over all chunks. Kept are the two
+    parts of the largest sum, the largest log w of its chunk and the rest, and the rows.
     """
 
     def __init__(self, model: LatentVariableModel, draws: int):
@@ -180,25 +188,26 @@ class _Draws(_Estimate):
         chunk, batch = tf.unstack(tf.shape(trace.log_weight))
         noise = standard_normal([self.draws, chunk, batch], fold(seed, 1))
         gumbel = -tf.math.log(-tfd.Normal(0.0, 1.0).log_cdf(noise))
-        scores = trace.log_weight + gumbel  # [draws, chunk, batch]
+        largest = tf.reduce_max(trace.log_weight, axis=0)
+        scores = (trace.log_weight - largest) + gumbel  # [draws, chunk, batch]
         best = tf.argmax(scores, axis=1, output_type=tf.int32)  # [draws, batch]
         places = tf.stack([best, tf.broadcast_to(tf.range(batch), tf.shape(best))], axis=-1)
         # Each draw has noise of its own, though two draws may choose one z.
-        return tf.reduce_max(scores, axis=1), trace.likelihood.at(places).sample(seed=fold(seed, 2))
+        values = trace.likelihood.at(places).sample(seed=fold(seed, 2))
+        return largest, tf.reduce_max(scores, axis=1), values
 
     def merge(self, kept, new):
-        better = new[0] > kept[0]
-        return [np.where(better, new[0], kept[0]), np.where(better[..., None], new[1], kept[1])]
+        better = new[0] + new[1] > kept[0] + kept[1]  # [draws, batch]
+        pairs = zip([better, better, better[..., None]], new, kept, strict=True)
+        return [np.where(which, of_new, of_kept) for which, of_new, of_kept in pairs]
 
-    def result(self, scores, values):
+    def result(self, largest, scores, values):
         return values
 
 
-def _inputs(model: LatentVariableModel, data, batch_size: int):
-    """The rows of each batch, and what the model's `call` takes for it."""
-    for batch in _batches(model, data, batch_size):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-        yield _as_float(x), tf.nest.map_structure(_as_float, model.as_inputs(x, y))
+def _rows(model: LatentVariableModel, inputs) -> np.ndarray:
+    """The rows of a batch, float32, without what they are conditioned on."""
+    return np.asarray(inputs if model.takes.y is None else inputs[0], np.float32)
 
 
 def _check(model: LatentVariableModel, owner: str, **numbers: int) -> None:

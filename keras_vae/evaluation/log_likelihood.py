@@ -10,12 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.arguments import whole_seed
+from keras_vae.evaluation.batches import inputs_of, number_of_batches
+from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
-from keras_vae.models.execution import prefers_xla
 from keras_vae.noise import fold
-from keras_vae.sampling import sampling
+from keras_vae.serving import draw_bytes
+from keras_vae.training.choice import prefers_xla
 
 AT_ONCE = 2  # batches: beside another one, no core waits where the work of a batch does not split evenly
 
@@ -74,7 +77,8 @@ def log_likelihood(
 
     The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples. Each batch is
     encoded once; draws are decoded in chunks, of two batches side by side where the bound of `memory` allows it. XLA
-    compiles it where `compile` would choose to.
+    compiles it where `compile` would choose to; the compiled program is kept with the model, for the next call with as
+    many samples and batches of the same size.
 
     Args:
         model: a built model.
@@ -103,11 +107,13 @@ def log_likelihood(
             raise ValueError(
                 f"log_likelihood needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
             )
-    batches = _batches(model, data, batch_size)
-    bytes_of_draw = draw_bytes(model)
-    score = _scorer(model, samples, rows=min(ROWS, memory // bytes_of_draw // AT_ONCE))
+    seed = whole_seed("log_likelihood", seed)
+    found = model.look_at("log_likelihood", data)
+    bytes_of_draw = kept(model, lambda: draw_bytes(model), "draw_bytes")
+    rows = min(ROWS, memory // bytes_of_draw // AT_ONCE)
+    compiled = kept(model, lambda: _compiled(model, samples, rows), "log_likelihood", samples, rows)
     progress = Progress(resume, model, samples, seed)
-    bar = keras.utils.Progbar(_count(batches), unit_name="batch") if verbose else None
+    bar = keras.utils.Progbar(number_of_batches(found, batch_size), unit_name="batch") if verbose else None
     largest, under_way = 0, collections.deque()
 
     def finish(most: int) -> None:
@@ -118,9 +124,7 @@ def log_likelihood(
                 bar.add(1)
 
     with progress, ThreadPoolExecutor(AT_ONCE) as pool:
-        for step, batch in enumerate(batches):
-            x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
-            inputs = tf.nest.map_structure(_as_float, model.as_inputs(x, y))
+        for step, inputs in enumerate(inputs_of(model, found, batch_size)):
             largest = max(largest, len(tf.nest.flatten(inputs)[0]))
             at_once = min(AT_ONCE, memory // (largest * bytes_of_draw))
             if not at_once:
@@ -133,63 +137,27 @@ def log_likelihood(
                     bar.add(1)
                 continue
             finish(at_once - 1)
-            under_way.append(pool.submit(score, inputs, fold(seed, step), largest))
+            under_way.append(pool.submit(_score, compiled, inputs, fold(seed, step), largest))
         finish(0)
     values, effective = progress.results()
     return LogLikelihood(values, effective, samples, math.prod(model.event_shape))
 
 
-def _scorer(model: LatentVariableModel, samples: int, rows: int):
-    """A function from a batch, a seed and the largest size so far to the values of `importance_weights`."""
+def _compiled(model: LatentVariableModel, samples: int, rows: int):
+    """`importance_weights` as a program, from a batch and a seed."""
 
     @tf.function(jit_compile=prefers_xla(model), reduce_retracing=True, autograph=False)
     def compiled(x, seed):
         return model.importance_weights(x, samples, seed, rows)
 
-    def score(x, seed, largest):
-        size = len(tf.nest.flatten(x)[0])
-
-        def pad(part):  # not another program for a smaller batch
-            return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
-
-        return [part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed)]
-
-    return score
+    return compiled
 
 
-def draw_bytes(model: LatentVariableModel) -> int:
-    """Bytes of all tensors between one draw and its log-weight: an upper bound of what decoding it takes."""
+def _score(compiled, x, seed, largest: int) -> list[np.ndarray]:
+    """The values of a batch, padded to the largest size so far: a smaller batch needs no other program."""
+    size = len(tf.nest.flatten(x)[0])
 
-    def log_weight(x):
-        with sampling(1, fold(0)):
-            return model.tracer(x)().log_weight
+    def pad(part):
+        return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
 
-    specs = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
-    graph = tf.function(log_weight, autograph=False).get_concrete_function(specs).graph
-    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
-    sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
-    weights = sum(math.prod(weight.shape) * 4 for weight in model.weights)
-    return max(1, sum(sizes) - weights)
-
-
-def _batches(model, data, batch_size):
-    """Batches as Keras unpacks them."""
-    found = model.look_at("log_likelihood", data)
-    if found.arrays is None:
-        return found.batches
-    inputs, _ = found.arrays
-    x, y = inputs if model.takes.y is not None else (inputs, None)
-    pair = (x,) if y is None else (x, y)
-    starts = range(0, found.size, batch_size)
-    return [tf.nest.map_structure(lambda array, s=start: array[s : s + batch_size], pair) for start in starts]
-
-
-def _as_float(x) -> np.ndarray:
-    return np.asarray(x, np.float32)
-
-
-def _count(batches) -> int | None:
-    if isinstance(batches, tf.data.Dataset):
-        count = int(batches.cardinality())
-        return count if count > 0 else None
-    return len(batches) if hasattr(batches, "__len__") else None
+    return [part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed)]

@@ -1,15 +1,14 @@
 """Scores of a data set that are kept in a file while more of them are computed."""
 
-import json
 import os
 import time
 import zlib
 from pathlib import Path
 
-import keras
 import numpy as np
 
-from keras_vae.files import whole
+from keras_vae.evaluation.programs import structure_of
+from keras_vae.files import replacing
 from keras_vae.models import LatentVariableModel
 
 
@@ -30,7 +29,7 @@ class Progress:
         self.written = time.monotonic()
         self.key = (
             f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}, "
-            f"config={zlib.crc32(_config(model).encode()):08x}"
+            f"config={zlib.crc32(structure_of(model).encode()):08x}"
         )
         if self.path is not None and self.path.exists():
             self._read()
@@ -77,7 +76,7 @@ class Progress:
         values, effective = self.results()
         sizes = [len(part) for part, _ in self.parts]
         digests = self.digests[: len(self.parts)]
-        with whole(self.path) as temporary, temporary.open("wb") as file:
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
             np.savez(file, key=self.key, values=values, effective_samples=effective, sizes=sizes, digests=digests)
 
     def __enter__(self):
@@ -85,17 +84,6 @@ class Progress:
 
     def __exit__(self, *error):
         self.write()
-
-
-def _config(model: LatentVariableModel) -> str:
-    """What a model is made of, without the names of its layers, which count up with every layer that is made."""
-
-    def without_names(part):
-        if isinstance(part, dict):
-            return {key: without_names(value) for key, value in part.items() if key != "name"}
-        return [without_names(value) for value in part] if isinstance(part, list) else part
-
-    return json.dumps(without_names(keras.saving.serialize_keras_object(model)["config"]), sort_keys=True)
 
 
 def _checksum(*arrays: np.ndarray) -> int:

@@ -1,11 +1,12 @@
 """Layers -> keras.Model whose call returns a Trace."""
 
 from keras_vae.models.autoencoder import Autoencoder
-from keras_vae.models.base import LatentVariableModel, load_model
+from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.conditional import ConditionalVAE
 from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
 from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
+from keras_vae.models.loading import load_model
 from keras_vae.models.vae import VAE
 
 __all__ = [

@@ -5,7 +5,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
+from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.base import LatentVariableModel
+from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions
@@ -85,7 +87,7 @@ class Autoencoder(LatentVariableModel):
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | code), batch shape (...), for codes z of shape (..., *code)."""
-        return self.likelihood(tf.cast(tf.convert_to_tensor(z), tf.float32))
+        return self.likelihood(self._as_latent(z, self.likelihood.context_shapes[0][1:], RealNumbers()))
 
     def reconstruct(self, x) -> tf.Tensor:
         """Mean of p(x | code), shape (batch, *event), for x of shape (batch, *event), which is not corrupted."""
@@ -98,6 +100,8 @@ class Autoencoder(LatentVariableModel):
             "none; decode(z) takes codes of your own, and a VAE has a prior."
         )
 
+    sample = generate
+
     def importance_weights(self, x, num_samples, seed=0, rows=None) -> tuple[tf.Tensor, tf.Tensor]:
         """Raises `TypeError`: log p(x) is an integral over a prior."""
         raise TypeError(
@@ -105,17 +109,12 @@ class Autoencoder(LatentVariableModel):
             "autoencoder, which has none; evaluate gives log p(x | code), and a VAE has a prior."
         )
 
-    def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, *self.likelihood.context_shapes[0][1:]], tf.float32, name="z")
-        return {
-            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
-            "encode": (lambda x: {"z": self.encode(x)}, [x]),
-            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
-        }
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes, see `VAE`: nothing that needs a prior."""
+        code = Rows("z", self.likelihood.context_shapes[0][1:], RealNumbers())
+        return Signatures(self, code, **limits).of("serving_default", "encode", "decode")
 
-    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
+    def _logged(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
         """Without the KL, which is 0, and the bits per dimension, which need a code for the code."""
-        figures = super()._figures(losses, extra, trace)
+        figures = super()._logged(losses, extra, trace)
         return {name: figures[name] for name in ("loss", "log_likelihood")}

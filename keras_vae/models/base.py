@@ -2,30 +2,30 @@
 
 import collections
 import functools
-import json
-import os
-import re
-import zipfile
+import inspect
 from collections.abc import Callable
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_vae.arguments import whole_number, whole_seed
+from keras_vae.keras_names import batches_trained, loss_mean
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
+from keras_vae.models.weights import WeightSums
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
 from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
 from keras_vae.replicas import global_mean, multi_worker
-from keras_vae.sampling import current_sampler, sampling
+from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
+from keras_vae.serving import Signatures
 from keras_vae.trace import Latent, Trace, draw_from
+from keras_vae.training.finite import finite_or_stop
 
 tfd = tfp.distributions
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
-ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
 
 
 class Trackers(collections.UserDict):
@@ -58,7 +58,7 @@ class LatentVariableModel(KerasContract):
 
     def __init__(self, seed: int = 0, **kwargs):
         super().__init__(autocast=False, **kwargs)  # data and log-probabilities stay float32 under every policy
-        self.seed = seed
+        self.seed = whole_seed(self, seed)
         self._trackers = Trackers()
         self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
@@ -80,6 +80,10 @@ class LatentVariableModel(KerasContract):
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws latent variables from the prior and returns the means of their observations, (count, *event)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method generate(self, count, seed, temperature).")
+
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws latent variables from the prior, and observations given them, (count, *event)."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method sample(self, count, seed, temperature).")
 
     def build(self, input_shape):
         """Creates all weights, by one call without a sample axis, on zeros of the shape of one field or of `takes`."""
@@ -137,19 +141,20 @@ class LatentVariableModel(KerasContract):
         """One step on one batch: draws, bound, gradients, update."""
         x, y, sample_weight = _unpacked(data)
         with tf.GradientTape(persistent=bool(self.loss.groups)) as tape:
-            seed = self._step_seed(TRAIN, self.optimizer.iterations)
+            seed = self._step_seed(TRAIN, batches_trained(self.optimizer))
             with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
-                losses = self._losses_of_groups(trace, sample_weight)
+                losses = self._group_losses(trace, sample_weight)
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
         gradients = {}
         for weights, loss in losses_and_weights(self, scaled):
             found = tape.gradient(loss, weights)
             gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
+        pairs = [(gradients[id(weight)], weight) for weight in self.trainable_weights]
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
-        with tf.control_dependencies(tf.nest.flatten(x)[:1]):
-            self.optimizer.apply_gradients([(gradients[id(weight)], weight) for weight in self.trainable_weights])
+        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs)]):
+            self.optimizer.apply_gradients(pairs)
         return self._logs()
 
     def test_step(self, data) -> dict:
@@ -174,16 +179,16 @@ class LatentVariableModel(KerasContract):
             sample_weight: None or shape (batch,). In the logs an example of weight 2 counts as two examples.
             training: whether the objective's numbers are the scheduled ones.
         """
-        return self._losses_of_groups(y_pred, sample_weight, training)[REST]
+        return self._group_losses(y_pred, sample_weight, training)[REST]
 
-    def _losses_of_groups(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
+    def _group_losses(self, trace: Trace, sample_weight=None, training=True) -> dict[str, tf.Tensor]:
         """The scalar that each group of weights minimises, by name; that of all others is `REST`."""
         if training:
             self.loss.check(trace)
         with scheduled(self.scheduled_numbers if training else None):
             losses = self.loss.per_example(trace)  # [batch] each
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
-        for name, (figures, weights) in self._figures(losses, extra, trace).items():
+        for name, (figures, weights) in self._logged(losses, extra, trace).items():
             self._mean(name).update_state(figures, sample_weight=_product(weights, sample_weight))
         self._seen["examples"].update_state(tf.zeros_like(losses[REST]))
         if sample_weight is not None:
@@ -199,7 +204,7 @@ class LatentVariableModel(KerasContract):
         # those of one update under gradient accumulation.
         return fold(self.seed, stream, self._seen["examples"].count, replica_id, *numbers)
 
-    def _figures(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
+    def _logged(self, losses: dict[str, tf.Tensor], extra, trace: Trace) -> dict[str, tuple]:
         """The logs by name: a number for each example, shape (batch,), and None or its weight in the mean."""
         figures = {"log_likelihood": trace.log_likelihood, "kl": trace.kl}
         if len(trace.latents) > 1:
@@ -217,7 +222,7 @@ class LatentVariableModel(KerasContract):
         return logs
 
     def _mean(self, name: str) -> keras.metrics.Mean:
-        return self._loss_tracker if name == "loss" else self._trackers[name]
+        return loss_mean(self) if name == "loss" else self._trackers[name]
 
     def _logs(self) -> dict:
         logs = self.get_metrics_result()
@@ -235,7 +240,7 @@ class LatentVariableModel(KerasContract):
             trace = self(self.example_inputs())
             if to_train:
                 self.loss.check(trace)
-            for name in self._figures(self.loss.per_example(trace), 0.0, trace):
+            for name in self._logged(self.loss.per_example(trace), 0.0, trace):
                 self._mean(name)
             self._seen["examples"]
             build_optimizer(self)
@@ -245,10 +250,40 @@ class LatentVariableModel(KerasContract):
         super().reset_metrics()
         self._seen["examples"].reset_state()
 
+    def means(self) -> list[keras.metrics.Metric]:
+        """All that a step adds to: the metrics, and the number of examples."""
+        return [*self.metrics, *self._seen.values()]
+
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the examples of an epoch: loss, log_likelihood, kl, ..."""
         return [*super().metrics, *self._trackers.values()]
+
+    # --- serving -----------------------------------------------------------------------------------------------------
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
+
+        Those of a model of your own are `log_likelihood`, `serving_default` and `reconstruct` where it has a method
+        `reconstruct`, the second one if that takes a seed, and `generate` and `sample` where it has these.
+
+        Args:
+            **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
+        """
+        own = {
+            name: getattr(self, name)
+            for name in ("reconstruct", "generate", "sample")
+            if getattr(type(self), name) is not getattr(LatentVariableModel, name)
+        }
+        make = Signatures(self, **limits)
+        names = ["serving_default"] if "reconstruct" in own else []
+        if names and "seed" in inspect.signature(own["reconstruct"]).parameters:
+            names.append("reconstruct")
+        made = make.of(*names)
+        for name, output in {"generate": "mean", "sample": "x"}.items():
+            if name in own:
+                made[name] = make.by_count(name, output, own[name])
+        return made | make.of("log_likelihood")
 
     # --- scoring -----------------------------------------------------------------------------------------------------
 
@@ -274,80 +309,41 @@ class LatentVariableModel(KerasContract):
 
         Returns:
             log_likelihood: nats, shape (batch,).
-            effective_samples: (sum w)^2 / sum w^2, between 1 and K, shape (batch,).
+            effective_samples: (sum w)^2 / sum w^2, between 1 and K, shape (batch,); 0 where all w are 0.
 
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
         x = self._as_batch(x)
+        num_samples = num_samples if tf.is_tensor(num_samples) else whole_number(self, "num_samples", num_samples)
         first = tf.nest.flatten(x)[0]
         batch = first.shape[0] if first.shape[0] is not None and isinstance(num_samples, int) else tf.shape(first)[0]
-        seed = fold(seed)
+        seed = self._as_seed(seed)
         chunks = -(-num_samples // _at_least_one(rows // _at_least_one(batch)))
         chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
         draw_trace = self.tracer(x)
 
-        def add_chunk(done, log_sum, log_sum_of_squares):
+        def add_chunk(done, sums):
             with sampling(chunk, fold(seed, done)):
                 log_weight = draw_trace().log_weight  # [chunk, batch]
             wanted = done + tf.range(chunk) < num_samples
-            log_weight = tf.where(wanted[:, None], log_weight, -float("inf"))
-            log_sum = tf.experimental.numpy.logaddexp(log_sum, tf.reduce_logsumexp(log_weight, axis=0))
-            squares = tf.reduce_logsumexp(2 * log_weight, axis=0)
-            return done + chunk, log_sum, tf.experimental.numpy.logaddexp(log_sum_of_squares, squares)
+            return done + chunk, sums.add(tf.where(wanted[:, None], log_weight, -float("inf")))
 
-        nothing = tf.fill([batch], -float("inf"))
-        _, log_sum, log_squares = tf.while_loop(
-            lambda done, *_: done < num_samples, add_chunk, [tf.constant(0), nothing, nothing]
-        )
-        return log_sum - tf.math.log(tf.cast(num_samples, tf.float32)), tf.exp(2 * log_sum - log_squares)
+        start = [tf.constant(0), WeightSums.of_none(batch)]
+        _, sums = tf.while_loop(lambda done, _: done < num_samples, add_chunk, start)
+        return sums.log_sum() - tf.math.log(tf.cast(num_samples, tf.float32)), sums.effective_samples()
 
     def _as_batch(self, inputs):
-        """`inputs`, in the structure of what `call` takes, as tensors."""
-        return self.takes.of(type(self).__name__, inputs)
+        """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told."""
+        batch = self.takes.of(type(self).__name__, inputs)
+        if tf.executing_eagerly() and not within_sampling():
+            self._check_batch(batch)
+        return batch
 
     def summary(self, *args, print_fn=None, **kwargs):
         """Prints Keras's table of layers, then the objective in words."""
         super().summary(*args, print_fn=print_fn, **kwargs)
         if self.compiled:
             (print_fn or print)(f" Objective: {self.loss.describe()}")
-
-
-def load_model(path: str | os.PathLike) -> LatentVariableModel:
-    """Loads a model that was saved by `model.save`, compiled as it was, to use it or to train on.
-
-    Args:
-        path: a `.keras` file.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a file that does not hold a model of this package.
-    """
-    path = Path(path)
-    needs = "load_model needs a .keras file that holds a keras_vae model."
-    if not path.is_file():
-        raise FileNotFoundError(f"{needs} Received: {path}, which is not a file.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{needs} Received: {path}, which is not in the .keras format.")
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            raise ValueError(f"{needs} Received: {path}, a zip file without a config.json.")
-        config = json.loads(archive.read("config.json"))
-    name = config.get("registered_name") or config.get("class_name")
-    known = keras.saving.get_registered_object(name)
-    if not (isinstance(known, type) and issubclass(known, LatentVariableModel)):
-        raise ValueError(
-            f"{needs} Received: {path}, which holds a {name}. If that is a model of your own, import its class first."
-        )
-    try:
-        return keras.saving.load_model(path)
-    except TypeError as error:  # Keras's has thousands of characters, with the reason among them
-        missing = re.search(r"Could not locate class '([^']+)'", str(error))
-        if missing is None:
-            raise
-        raise ValueError(
-            "load_model needs each class of the file to be registered, with keras.saving.register_keras_serializable, "
-            f"and imported. Received: {path}, which names {missing[1]}."
-        ) from None
 
 
 def _at_least_one(number):

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.arguments import whole_number
+from keras_vae.arguments import any_seed, not_negative, whole_number
+from keras_vae.distributions.supports import Support
 from keras_vae.models.given import Given, as_array, given, number_of_batch, watched
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.noise import fold
-from keras_vae.replicas import single
-from keras_vae.sampling import sampling
+from keras_vae.replicas import one_device
+from keras_vae.sampling import sampling, within_sampling
 from keras_vae.serializable import Serializable
 
 
@@ -123,6 +124,36 @@ class CheckedModel(Serializable, keras.Model):
         """A number of draws: an integer tensor, or a whole number; raises `ValueError` for anything else."""
         return count if tf.is_tensor(count) else whole_number(self, "count", count, least=0)
 
+    def _as_seed(self, seed) -> tf.Tensor:
+        """int32 of shape (2,): fresh noise for None; raises `ValueError` for what is not a seed."""
+        if seed is None:
+            return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        return fold(any_seed(self, seed))
+
+    def _as_temperature(self, temperature) -> tf.Tensor:
+        """float32 scalar; raises `ValueError` for a number that is not finite or below 0."""
+        if not tf.is_tensor(temperature):
+            temperature = not_negative(self, "temperature", temperature)
+        return tf.cast(temperature, tf.float32)
+
+    def _as_latent(self, z, shape: tuple[int, ...], support: Support, name: str = "z") -> tf.Tensor:
+        """float32 of shape (..., *shape); raises `ValueError` for others, and for values that no latent could have."""
+        z = tf.cast(tf.convert_to_tensor(z), tf.float32)
+        if not z.shape[-len(shape) :].is_compatible_with(shape):
+            expected = ", ".join(["batch", *map(str, shape)])
+            raise ValueError(
+                f"{type(self).__name__}.decode needs {name} of shape ({expected}). Received: {tuple(z.shape)}."
+            )
+        if tf.executing_eagerly() and not within_sampling():
+            support.check(f"{type(self).__name__}.decode", z.numpy(), name)
+        return z
+
+    def _check_batch(self, batch) -> None:
+        """Raises `ValueError` for tensors of what `call` takes that the model can not use."""
+        for field, value in zip(self.takes.fields, tf.nest.flatten(batch), strict=True):
+            if not field.contains(value):
+                self._check_field(field, value.numpy())
+
     def look_at(self, method: str, x, y=None, sample_weight=None) -> Given:
         """What was given, after a look at all of an array or at the first batch of anything else; builds the model.
 
@@ -139,7 +170,7 @@ class CheckedModel(Serializable, keras.Model):
                 shapes = tf.nest.map_structure(lambda array: (None, *array.shape[1:]), found.first)
                 self.build(shapes[0] if self.takes.y is not None else shapes)
         self.check_missing(found.first)
-        if self.compiled and (method == "fit" or not single(self.distribute_strategy)):
+        if self.compiled and (method == "fit" or not one_device(self.distribute_strategy)):
             self._create_variables(to_train=method == "fit")
         return found
 

@@ -9,6 +9,8 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.networks.shapes import as_shape
+from keras_vae.noise import fold
+from keras_vae.sampling import within_sampling
 
 tfd = tfp.distributions
 
@@ -78,14 +80,18 @@ class ConditionalVAE(SingleLatentModel):
 
     def decode(self, z, condition) -> tfd.Distribution:
         """p(x | z, c), batch shape (...), for z of shape (..., *latent) and conditions of shape (batch, ...)."""
-        return self.likelihood((tf.cast(tf.convert_to_tensor(z), tf.float32), self._as_condition(condition)))
+        z = self._as_latent(z, self.latent_shape, self.latent_support)
+        return self.likelihood((z, self._as_condition(condition)))
 
     def prior_distribution(self, condition) -> tfd.Distribution:
         """p(z | c), of batch shape (batch,), or () for a prior that ignores its condition."""
         return self.prior(self._as_condition(condition))
 
     def _as_condition(self, condition) -> tf.Tensor:
-        return self.takes.y.tensor(type(self).__name__, condition)
+        condition = self.takes.y.tensor(type(self).__name__, condition)
+        if tf.executing_eagerly() and not within_sampling() and not self.takes.y.contains(condition):
+            self._check_field(self.takes.y, condition.numpy())
+        return condition
 
     def reconstruct(self, x, condition=None, seed=None) -> tf.Tensor:
         """Mean of p(x | z, c), shape (batch, *event); the arguments are those of `VAE.reconstruct`.
@@ -110,34 +116,7 @@ class ConditionalVAE(SingleLatentModel):
         """Means of p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
         return self.decode(self.sample_prior(condition, seed, temperature), condition).mean()
 
-    def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, *self.posterior.event_shape], tf.float32, name="z")
-        condition = tf.TensorSpec([None, *self.condition_shape], tf.float32, name="condition")
-        seed = tf.TensorSpec([], tf.int32, name="seed")
-        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
-        temperature = tf.TensorSpec([], tf.float32, name="temperature")
-
-        def mean_and_stddev(x, condition):
-            posterior = self.encode(x, condition)
-            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
-
-        def generate(condition, seed, temperature):
-            z = self.sample_prior(condition, seed, temperature)
-            return {"z": z, "mean": self.decode(z, condition).mean()}
-
-        def log_likelihood(x, condition, num_samples, seed):
-            return {"log_likelihood": self.importance_weights((x, condition), num_samples, seed)[0]}
-
-        return {
-            "serving_default": (lambda x, condition: {"mean": self.reconstruct(x, condition)}, [x, condition]),
-            "encode": (mean_and_stddev, [x, condition]),
-            "decode": (lambda z, condition: {"mean": self.decode(z, condition).mean()}, [z, condition]),
-            "reconstruct": (
-                lambda x, condition, seed: {"mean": self.reconstruct(x, condition, seed)},
-                [x, condition, seed],
-            ),
-            "generate": (generate, [condition, seed, temperature]),
-            "log_likelihood": (log_likelihood, [x, condition, num_samples, seed]),
-        }
+    def sample(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
+        seed = self._as_seed(seed)
+        return self.decode(self.sample_prior(condition, seed, temperature), condition).sample(seed=fold(seed, 1))

@@ -1,7 +1,5 @@
 """The Keras side of a model: compile, fit, evaluate, predict, save and export."""
 
-import contextlib
-import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,21 +8,24 @@ from types import MappingProxyType
 import keras
 import tensorflow as tf
 
-from keras_vae.callbacks.training import FollowEpoch, StopAtNonFinite
+from keras_vae import keras_names
 from keras_vae.export import write_saved_model
-from keras_vae.files import whole
+from keras_vae.files import replacing
+from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
-from keras_vae.models.execution import compiled_loop, prefers_xla, sizes_of_calls, steps_for
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.optimizers import OptimizerGroups
-from keras_vae.replicas import check_strategy, single, workers_watched
+from keras_vae.replicas import check_strategy, one_device, workers_watched
+from keras_vae.training.choice import prefers_xla
+from keras_vae.training.execution import Execution, Programs, running
+from keras_vae.training.feed import Feed
 
 
-class KerasContract(CheckedModel):
+class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
-    _default_save_signature = None  # Keras would trace `call` for a signature of its own, in each export
     objective_layers = ()  # those that `compile` got with the objective
+    programs = Programs()  # of a model that is not compiled: `compile` makes it one of its own
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
 
     def compile(
@@ -69,13 +70,11 @@ class KerasContract(CheckedModel):
             f"{type(self).__name__}.compile",
             {"optimizer": optimizer, "jit_compile": jit_compile, "steps_per_execution": steps_per_execution},
         )
-        self._requested = {"steps_per_execution": steps_per_execution, "jit_compile": jit_compile}
+        self._require_idle("compile")
+        self.programs = Programs(jit_compile, steps_per_execution)
         if jit_compile == "auto":
             jit_compile = not kwargs.get("run_eagerly") and prefers_xla(self)
         steps = 1 if steps_per_execution == "auto" else steps_per_execution
-        self._functions = {}  # train and test functions by name, number of steps and examples in a full batch
-        self._full_batch = None
-        self._calls = itertools.repeat(steps)  # the steps of each call of the train function
         if isinstance(optimizer, Mapping):
             optimizer = OptimizerGroups(optimizer)
         with self.distribute_strategy.scope():
@@ -88,24 +87,40 @@ class KerasContract(CheckedModel):
     def _adopt(self, layers) -> None:
         """Makes layers of the objective layers of the model: trained with it, and saved with it."""
         if layers or self.objective_layers:
-            locked = self._tracker.locked
-            self._tracker.unlock()
-            for layer in self.objective_layers:
-                self._tracker.untrack(layer)
-            self.objective_layers = list(layers)
-            if locked:
-                self._tracker.lock()
+            with keras_names.unlocked(self) as untrack:
+                for layer in self.objective_layers:
+                    untrack(layer)
+                self.objective_layers = list(layers)
 
     def get_compile_config(self) -> dict | None:
         """What `compile` was asked for; another machine chooses for itself what was left to be chosen."""
         config = super().get_compile_config()
-        return config and config | self._requested
+        return config and config | self.programs.requested
 
     def compile_from_config(self, config: dict):
         """Compiles a loaded model, with the variables of its optimizer."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self._create_variables(to_train=False)
+
+    def quantize(self, mode=None, config=None, filters=None, **kwargs):
+        """Quantizes the weights, as `keras.Model.quantize`; the optimizer begins anew, for other weights."""
+        self._require_idle("quantize")
+        super().quantize(mode, config, filters, **kwargs)
+        if self.compiled:
+            optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+            self.compile(optimizer, self.loss, run_eagerly=self.run_eagerly, **self.programs.requested)
+            self._create_variables(to_train=False)
+
+    def get_build_config(self) -> dict | None:
+        """The shapes that the model was built with, and which of its layers are quantized."""
+        config = super().get_build_config()
+        return config and config | {"quantized": quantized.modes(self)}
+
+    def build_from_config(self, config: dict):
+        """Builds a model that is being loaded."""
+        super().build_from_config(config)
+        quantized.restore(self, config.get("quantized", {}))
 
     def fit(
         self,
@@ -157,20 +172,19 @@ class KerasContract(CheckedModel):
             sizes = kwargs.pop("validation_batch_size", None) or batch_size
             validation_data = held_out.in_batches(self.takes, sizes)
         first_batch = data.first_batch(batch_size)
-        self._choose_steps(x, first_batch, callbacks, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
-        guards = [StopAtNonFinite()]
-        if hasattr(x, "epoch"):
-            guards.append(FollowEpoch(x.epoch))
-            if kwargs.get("steps_per_epoch") is None and x.cardinality() > 0 and single(self.distribute_strategy):
-                x, kwargs["steps_per_epoch"] = self._endless(x), int(x.cardinality())
-        with workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"):
+        feed = Feed(x, kwargs.pop("steps_per_epoch", None), one_device(self.distribute_strategy), shuffle)
+        with (
+            workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"),
+            Execution(self, "fit", x, first_batch, callbacks, feed=feed) as execution,
+        ):
             return super().fit(
-                x=x,
+                x=feed.batches,
+                steps_per_epoch=feed.steps,
                 epochs=epochs,
                 verbose=verbose,
-                callbacks=_with(guards, callbacks),
+                callbacks=execution.followed(callbacks),
                 validation_data=validation_data,
-                shuffle=shuffle and not isinstance(x, tf.data.Dataset),  # Keras warns of it for every dataset
+                shuffle=feed.shuffle,
                 **kwargs,
             )
 
@@ -181,12 +195,13 @@ class KerasContract(CheckedModel):
             ValueError: for data that the model can not use, in whichever batch.
         """
         self._require_compiled("evaluate")
-        if kwargs.get("_use_cached_eval_dataset"):  # set by Keras's fit, which has checked the data already
-            return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
+        if keras_names.validates_for_fit(kwargs):
+            with Execution(self, "validation", steps=keras_names.steps_of_validation(self), count=kwargs.get("steps")):
+                return super().evaluate(x, y, batch_size, verbose, sample_weight, **kwargs)
         data = self.look_at("evaluate", x, y, sample_weight)
         batches = self._watched(data) if data.arrays is None else data.in_batches(self.takes, batch_size)
-        self._choose_steps(batches, data.first_batch(batch_size), kwargs.get("callbacks"), kwargs.get("steps"))
-        with self._naming_batches(data):
+        given = batches, data.first_batch(batch_size), kwargs.get("callbacks"), kwargs.get("steps")
+        with self._naming_batches(data), Execution(self, "evaluate", *given):
             return super().evaluate(batches, verbose=verbose, **kwargs)
 
     def predict(self, x, batch_size=None, verbose="auto", **kwargs):
@@ -195,11 +210,9 @@ class KerasContract(CheckedModel):
         Raises:
             ValueError: for data that the model can not use, in whichever batch.
         """
-        if self.compiled:
-            self._choose_steps(None, None)
         data = self.look_at("predict", x)
         batches = self._watched(data) if data.arrays is None else data.in_batches(self.takes, batch_size)
-        with self._naming_batches(data):
+        with self._naming_batches(data), Execution(self, "predict"):
             return super().predict(batches, verbose=verbose, **kwargs)
 
     def _look_at_pair(self, validation_data):
@@ -215,7 +228,7 @@ class KerasContract(CheckedModel):
             return super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
         if not str(filepath).endswith(".keras"):
             raise ValueError(f"{type(self).__name__}.save needs a path that ends in .keras. Received: {filepath}.")
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save(temporary, zipped=zipped, **kwargs)
 
     def save_weights(self, filepath, overwrite=True, max_shard_size=None):
@@ -226,19 +239,30 @@ class KerasContract(CheckedModel):
             raise ValueError(
                 f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
             )
-        with whole(filepath) as temporary:
+        with replacing(filepath) as temporary:
             super().save_weights(temporary)
 
-    def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose=None, **kwargs):
+    def export(
+        self,
+        filepath: str | os.PathLike,
+        format: str = "tf_saved_model",
+        verbose=None,
+        max_bytes: int = 2**28,
+        max_samples: int = 10_000,
+        **kwargs,
+    ):
         """Writes a SavedModel with the model's serving signatures, for TF Serving: `filepath` ends in a version, "m/1".
 
         Args:
             filepath: a folder that does not exist yet.
             format: "tf_saved_model".
             verbose: whether to print the signatures.
+            max_bytes: memory that one request may take, beside its inputs: larger batches are worked off in chunks, and
+                more draws are refused. From an upper estimate: all tensors of an example, as if none were freed.
+            max_samples: draws for each example that a request for `log_likelihood` may ask for.
 
         Raises:
-            ValueError: for another format, and for a model that is not built.
+            ValueError: for another format, for a model that is not built, and for a limit below one example.
             FileExistsError: when there is something at `filepath`.
         """
         if format != "tf_saved_model" or kwargs:
@@ -247,81 +271,66 @@ class KerasContract(CheckedModel):
                 f"Received: format={format!r}, {kwargs}."
             )
         self._require_built("export")
-        write_saved_model(self, self.serving_signatures(), filepath, verbose=bool(verbose))
+        signatures = self.serving_signatures(max_bytes=max_bytes, max_samples=max_samples)
+        with Execution(self, "export"):  # for Keras takes the functions of the model away
+            write_saved_model(self, signatures, filepath, verbose=bool(verbose))
 
-    # --- how steps are run -------------------------------------------------------------------------------------------
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False):
+        """One step on one batch, as `keras.Model.train_on_batch`."""
+        self._require_compiled("train_on_batch")
+        with Execution(self, "train_on_batch"):
+            return super().train_on_batch(x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False):
+        """Loss and figures of one batch, as `keras.Model.test_on_batch`."""
+        self._require_compiled("test_on_batch")
+        with Execution(self, "test_on_batch"):
+            return super().test_on_batch(x, y, sample_weight, return_dict)
+
+    def predict_on_batch(self, x):
+        """Reconstructions of one batch, as `keras.Model.predict_on_batch`."""
+        with Execution(self, "predict_on_batch"):
+            return super().predict_on_batch(x)
+
+    # --- how steps are run: see keras_vae/training -------------------------------------------------------------------
 
     def make_train_function(self, force=False):
-        """Builds `train_function`: Keras's, or one XLA program for several steps."""
-        if self.train_function is None or force:
-            super().make_train_function(force)
-            size = None if self._requested["jit_compile"] is True else self._full_batch
-            self.train_function = self._looped(
-                "train", self.train_step, self.train_function, size, most=lambda: next(self._calls)
-            )
+        """Sets `train_function` to that of the call that runs; `force` makes it anew."""
+        self._set_functions(force)
 
     def make_test_function(self, force=False):
-        """Builds `test_function`: Keras's, or one XLA program for several steps where XLA was asked for."""
-        if self.test_function is None or force:
-            with self._xla_where_asked_for():
-                super().make_test_function(force)
-                self.test_function = self._looped("test", self.test_step, self.test_function, None)
+        """Sets `test_function` to that of the call that runs; `force` makes it anew."""
+        self._set_functions(force)
 
     def make_predict_function(self, force=False):
-        """Builds `predict_function`: Keras's, with XLA where it was asked for."""
-        with self._xla_where_asked_for():
-            return super().make_predict_function(force)
+        """Sets `predict_function` to that of the call that runs; `force` makes it anew."""
+        self._set_functions(force)
 
-    @contextlib.contextmanager
-    def _xla_where_asked_for(self):
-        """Left to choose, only training is compiled: a pass without gradients is too short to earn it."""
-        chosen = self.jit_compile
-        self.jit_compile = chosen and self._requested["jit_compile"] is True
+    def _set_functions(self, force: bool) -> None:
+        if force:
+            self.programs.forget()
+        (running(self) or Execution(self, "train_on_batch")).install()
+
+    def keras_function(self, kind: str, jit_compile: bool):
+        """The function that Keras would make of `train_step`, `test_step` or `predict_step`.
+
+        Args:
+            kind: "train", "test" or "predict".
+            jit_compile: whether XLA compiles it.
+        """
+        name = f"{kind}_function"
+        current, chosen = getattr(self, name), self.jit_compile
+        self.jit_compile = jit_compile
         try:
-            yield
+            getattr(super(), f"make_{name}")(force=True)
+            return getattr(self, name)
         finally:
+            setattr(self, name, current)
             self.jit_compile = chosen
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Keras would trace a step here, which fails for several workers; `_look_at` has built everything."""
-
-    @property
-    def _loops(self) -> bool:
-        return bool(self.jit_compile) and self.steps_per_execution > 1 and single(self.distribute_strategy)
-
-    def _looped(self, name: str, step, function, size: int | None, most=None):
-        steps = self.steps_per_execution
-        if self._loops:
-            function = compiled_loop(self, step, steps, size, otherwise=function, most=most)
-        self._functions[name, steps, self._full_batch] = function
-        return function
-
-    def _choose_steps(self, batches, first_batch, callbacks=None, *limits: int | None) -> None:
-        self._full_batch = None if first_batch is None else len(first_batch[0])
-        if self._requested["steps_per_execution"] == "auto":
-            steps = 1
-            if self.jit_compile and first_batch is not None:
-                limits = [limit for limit in limits if limit is not None]
-                steps = steps_for(
-                    batches, sum(array.nbytes for array in first_batch), keras.tree.flatten(callbacks or []), limits
-                )
-            self.steps_per_execution = steps
-        self._calls = itertools.repeat(self.steps_per_execution)
-        key = self.steps_per_execution, self._full_batch
-        self.train_function = self._functions.get(("train", *key))
-        self.test_function = self._functions.get(("test", *key))
-
-    def _endless(self, batches):
-        """One dataset for all epochs of `fit` where its calls can end with the epoch; else the dataset of one."""
-        if not hasattr(batches, "endless") or not (self._loops or self.steps_per_execution == 1):
-            return batches
-        self._calls = itertools.cycle(sizes_of_calls(int(batches.cardinality()), self.steps_per_execution))
-        return batches.endless
-
-
-def _with(guards: list, callbacks):
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        for guard in guards:
-            callbacks.append(guard)
-        return callbacks
-    return guards + keras.tree.flatten(callbacks or [])
+    def _require_idle(self, method: str) -> None:
+        if running(self):
+            raise RuntimeError(
+                f"{type(self).__name__}.{method} needs the {running(self).method} that is running to end first. "
+                "Received: a call from one of its callbacks."
+            )

@@ -13,6 +13,7 @@ from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
+from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions
@@ -123,7 +124,8 @@ class HierarchicalVAE(LatentVariableModel):
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z1), batch shape (...), for z1 of shape (..., *latent)."""
-        return self.likelihood(tf.cast(tf.convert_to_tensor(z), tf.float32))
+        bottom = self.priors[0]
+        return self.likelihood(self._as_latent(z, bottom.event_shape, bottom.support.hull, "z1"))
 
     def reconstruct(self, x) -> tf.Tensor:
         """Mean of p(x | z1) at the mean of q(z1 | x), shape (batch, *event)."""
@@ -138,9 +140,7 @@ class HierarchicalVAE(LatentVariableModel):
             temperature: what the distance of each draw to the mean of its prior is multiplied by.
         """
         self._require_built("generate")
-        count = self._checked_count(count)
-        if seed is None:
-            seed = tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+        count, seed, temperature = self._checked_count(count), self._as_seed(seed), self._as_temperature(temperature)
         draws = {}
         above = None
         for number in reversed(range(len(self.priors))):
@@ -154,33 +154,17 @@ class HierarchicalVAE(LatentVariableModel):
         """Means of p(x | z1) for latents drawn by `sample_prior`, shape (count, *event)."""
         return self.decode(self.sample_prior(count, seed, temperature)["z1"]).mean()
 
-    def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, *self.priors[0].event_shape], tf.float32, name="z1")
-        seed = tf.TensorSpec([], tf.int32, name="seed")
-        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
-        temperature = tf.TensorSpec([], tf.float32, name="temperature")
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | z1) for latents drawn by `sample_prior`, shape (count, *event): those of `generate`."""
+        seed = self._as_seed(seed)
+        z1 = self.sample_prior(count, seed, temperature)["z1"]
+        return self.decode(z1).sample(seed=fold(seed, len(self.priors)))  # the latents have the numbers before it
 
-        def encode(x):
-            posteriors = self.encode(x)
-            means = {f"{name}_mean": posterior.mean() for name, posterior in posteriors.items()}
-            return means | {f"{name}_stddev": posterior.stddev() for name, posterior in posteriors.items()}
-
-        def generate(num_samples, seed, temperature):
-            draws = self.sample_prior(num_samples, seed, temperature)
-            return draws | {"mean": self.decode(draws["z1"]).mean()}
-
-        def log_likelihood(x, num_samples, seed):
-            return {"log_likelihood": self.importance_weights(x, num_samples, seed)[0]}
-
-        return {
-            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
-            "encode": (encode, [x]),
-            "decode": (lambda z1: {"mean": self.decode(z1).mean()}, [z]),
-            "generate": (generate, [num_samples, seed, temperature]),
-            "log_likelihood": (log_likelihood, [x, num_samples, seed]),
-        }
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes, see `VAE`: `z1`, `z2`, ... stand for `z`."""
+        z1 = Rows("z1", self.priors[0].event_shape, self.priors[0].support.hull)
+        make = Signatures(self, z1, **limits)
+        return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
 
 
 class LadderVAE(HierarchicalVAE):

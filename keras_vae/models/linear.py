@@ -78,7 +78,7 @@ class ProbabilisticPCA(LinearGaussian):
     def _start(self, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
         size = len(moments.mean)
         variance = self._noise(np.full(size, moments.total_variance / size), moments)
-        draws = np.random.default_rng(self.seed).normal(size=(size, self.latent_size))
+        draws = np.random.default_rng(self.seed % 2**32).normal(size=(size, self.latent_size))
         return draws * np.sqrt(variance[:, None] / self.latent_size), variance
 
     def _noise(self, left_over, moments: Moments) -> tf.Tensor:

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.correlated import TriangularNormal
 from keras_vae.distributions.normal import independent_normal
+from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.gaussian import (
     Moments,
     condition,
@@ -19,6 +20,7 @@ from keras_vae.models.gaussian import (
 )
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
+from keras_vae.serving import Rows, Signatures
 
 tfd = tfp.distributions
 
@@ -73,6 +75,7 @@ class LinearGaussian(UnconditionalModel):
         return (self.latent_size,)
 
     discrete = False
+    latent_support = RealNumbers()
 
     @property
     def takes(self) -> Inputs:
@@ -91,7 +94,7 @@ class LinearGaussian(UnconditionalModel):
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., latent_size)."""
         mean, loadings, variance = (tf.cast(value, tf.float32) for value in self._parameters("decode"))
-        z = tf.cast(tf.convert_to_tensor(z), tf.float32)
+        z = self._as_latent(z, self.latent_shape, self.latent_support)
         loc = tf.tensordot(z, loadings, [[-1], [1]]) + mean  # [..., size]
         shape = tf.concat([tf.shape(loc)[:-1], self.event_shape], axis=0)
         stddev = tf.broadcast_to(tf.sqrt(variance), tf.shape(loc))
@@ -106,11 +109,12 @@ class LinearGaussian(UnconditionalModel):
         """N(0, I)."""
         return independent_normal(tf.zeros([self.latent_size]), tf.ones([self.latent_size]), (self.latent_size,))
 
-    def serving_signatures(self) -> dict:
+    def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`; the log-likelihood is exact, and needs neither samples nor a seed."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        exact = (lambda x: {"log_likelihood": self.log_prob(x)}, [x])
-        return super().serving_signatures() | {"log_likelihood": exact}
+        make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
+        exact = make.by_rows("log_likelihood", lambda x: {"log_likelihood": self.log_prob(x)}, make.x)
+        names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample")
+        return make.of(*names) | {"log_likelihood": exact}
 
     def _rows(self, x) -> tf.Tensor:
         """Observations as rows of float64, shape (batch, size)."""

@@ -10,7 +10,7 @@ from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.noise import fold
+from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 tfd = tfp.distributions
@@ -42,6 +42,11 @@ class SingleLatentModel(LatentVariableModel):
 
     @property
     def latent_support(self) -> Support:
+        """Where z may be: draws of the prior, and means of them."""
+        return self.prior_support.hull
+
+    @property
+    def prior_support(self) -> Support:
         """Where draws of the prior are."""
         return self.prior.support if hasattr(self, "prior") else RealNumbers()
 
@@ -68,7 +73,7 @@ class SingleLatentModel(LatentVariableModel):
     def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
         """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""
         posterior = self.encode(x, *given)
-        z = posterior.mean() if seed is None else posterior.sample(seed=fold(seed))
+        z = posterior.mean() if seed is None else posterior.sample(seed=self._as_seed(seed))
         return self.decode(z, *given).mean()
 
     def _draws_of_prior(self, count, given: tuple, seed, temperature) -> tf.Tensor:
@@ -76,8 +81,18 @@ class SingleLatentModel(LatentVariableModel):
         self._require_built("generate")
         prior = self.prior_distribution(*given)
         each = [] if prior.batch_shape.rank else [count]  # a prior that ignores its condition has one for all
-        seed = fold(tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32) if seed is None else seed)
-        return tempered_draws(prior, each, seed, temperature, self.latent_support)
+        seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
+        return tempered_draws(prior, each, seed, temperature, self.prior_support)
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs.
+
+        Args:
+            **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
+        """
+        make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
+        names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample", "log_likelihood")
+        return make.of(*names)
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:

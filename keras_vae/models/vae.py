@@ -5,6 +5,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
+from keras_vae.noise import fold
 
 tfd = tfp.distributions
 
@@ -37,33 +38,10 @@ class UnconditionalModel(SingleLatentModel):
         """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
         return self.decode(self.sample_prior(count, seed, temperature)).mean()
 
-    def serving_signatures(self) -> dict:
-        """What `export` writes: by name, a function to a flat dict of tensors and the specs of its inputs."""
-        x = tf.TensorSpec([None, *self.event_shape], tf.float32, name="x")
-        z = tf.TensorSpec([None, *self.latent_shape], tf.float32, name="z")
-        seed = tf.TensorSpec([], tf.int32, name="seed")
-        num_samples = tf.TensorSpec([], tf.int32, name="num_samples")
-        temperature = tf.TensorSpec([], tf.float32, name="temperature")
-
-        def mean_and_stddev(x):
-            posterior = self.encode(x)
-            return {"mean": posterior.mean(), "stddev": posterior.stddev()}
-
-        def generate(num_samples, seed, temperature):
-            z = self.sample_prior(num_samples, seed, temperature)
-            return {"z": z, "mean": self.decode(z).mean()}
-
-        def log_likelihood(x, num_samples, seed):
-            return {"log_likelihood": self.importance_weights(x, num_samples, seed)[0]}
-
-        return {
-            "serving_default": (lambda x: {"mean": self.reconstruct(x)}, [x]),
-            "encode": (mean_and_stddev, [x]),
-            "decode": (lambda z: {"mean": self.decode(z).mean()}, [z]),
-            "reconstruct": (lambda x, seed: {"mean": self.reconstruct(x, seed)}, [x, seed]),
-            "generate": (generate, [num_samples, seed, temperature]),
-            "log_likelihood": (log_likelihood, [x, num_samples, seed]),
-        }
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | z) for z drawn by `sample_prior`, shape (count, *event): those of `generate`."""
+        seed = self._as_seed(seed)
+        return self.decode(self.sample_prior(count, seed, temperature)).sample(seed=fold(seed, 1))
 
 
 class VAE(UnconditionalModel):
@@ -119,11 +97,7 @@ class VAE(UnconditionalModel):
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""
-        z = tf.cast(tf.convert_to_tensor(z), tf.float32)
-        if not z.shape[-len(self.latent_shape) :].is_compatible_with(self.latent_shape):
-            expected = ", ".join(["batch", *map(str, self.latent_shape)])
-            raise ValueError(f"{type(self).__name__}.decode needs z of shape ({expected}). Received: {tuple(z.shape)}.")
-        return self.likelihood(z)
+        return self.likelihood(self._as_latent(z, self.latent_shape, self.latent_support))
 
     def prior_distribution(self) -> tfd.Distribution:
         """p(z), of batch shape ()."""

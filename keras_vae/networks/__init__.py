@@ -3,6 +3,7 @@
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
 from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
+from keras_vae.networks.dropout import Dropout
 from keras_vae.networks.masked import MADE
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.networks.rows import by_rows
@@ -10,6 +11,7 @@ from keras_vae.networks.rows import by_rows
 __all__ = [
     "MADE",
     "Concatenated",
+    "Dropout",
     "GaussianNoise",
     "MaskingNoise",
     "ObservedValues",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_vae.noise import fold
+from keras_vae.arguments import whole_seed
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, tidy
 from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
 
@@ -75,8 +75,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
         pixels = as_pixels(means, value_limits(means, tolerance=0.1) if x is None else value_limits(x))
         picture = mosaic(pixels, columns=math.ceil(math.sqrt(count)))
         return figure_of(picture, f"Samples: means of p(x | z), z drawn from p(z){note}{channel_note(means)}")
-    z = model.sample_prior(count, seed=seed, temperature=temperature)
-    draws = np.asarray(model.decode(z).sample(seed=fold(seed, 1)))
+    draws = np.asarray(model.sample(count, seed=seed, temperature=temperature))
     names = _column_names(columns, draws.shape[-1], caller)
     title = f"Samples: x drawn from p(x | z), z from p(z){note}{_of_all(names, draws)}"
     return histograms(draws, x, names, title, discrete=model.discrete)
@@ -99,6 +98,7 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
         ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
     """
     caller = "plotting.latent_plane"
+    seed = whole_seed(caller, seed)
     _check_model(model, caller)
     if not hasattr(model, "latent_shape"):
         raise TypeError(f"{caller} needs a model with one latent variable. Received: {type(model).__name__}.")
@@ -110,7 +110,7 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     if size == 2 and len(model.event_shape) == 3:
         return manifold(model)
     if len(x) > MAX_POINTS:
-        chosen = np.random.default_rng(seed).choice(len(x), MAX_POINTS, replace=False)
+        chosen = np.random.default_rng(seed % 2**32).choice(len(x), MAX_POINTS, replace=False)
         x, labels = x[chosen], None if labels is None else labels[chosen]
     posteriors = [model.encode(x[start : start + ROWS_AT_ONCE]) for start in range(0, len(x), ROWS_AT_ONCE)]
     means = np.concatenate([np.asarray(posterior.mean()) for posterior in posteriors]).reshape(len(x), size)
@@ -156,9 +156,14 @@ def curves(history) -> "Figure":
 
 
 def _check_model(model, caller: str) -> None:
-    if hasattr(model, "condition_shape"):
+    if model.takes.y is not None:
         raise TypeError(
             f"{caller} needs a model without a condition. Received: {type(model).__name__}, whose own methods take one."
+        )
+    if len(model.takes.fields) > 1:
+        raise TypeError(
+            f"{caller} needs a model of observations that are one array. Received: {type(model).__name__}, which takes "
+            f"{', '.join(field.name for field in model.takes.fields)}."
         )
 
 

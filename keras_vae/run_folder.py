@@ -1,0 +1,112 @@
+"""The folder of a run: which run it holds, and that one process at a time trains in it."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_vae.files import locked, write_text
+
+LOCK = "run.lock"  # held by the process that trains
+MARK = "run-id.txt"  # in the folder of a checkpoint: the run that it is of
+
+
+class RunFolder:
+    """A folder that `keras-vae train` is to write to.
+
+    Args:
+        path: the folder.
+        identity: id of the run that is resumed, None for one of an older version.
+        resumes: whether a run in the folder goes on.
+        replace: whether a run in the folder may be deleted, to begin another one.
+    """
+
+    def __init__(self, path: Path, identity: str | None = None, resumes: bool = False, replace: bool = False):
+        self.path = path
+        self.identity = identity
+        self.resumes = resumes
+        self.replace = replace
+
+    @staticmethod
+    def read(path: Path) -> tuple[str | None, dict]:
+        """The id of the run in a folder, None for one of an older version, and its settings by name."""
+        settings = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        return settings.pop("id", None), settings
+
+    def check(self) -> None:
+        """Raises an error for a folder that can not be trained in.
+
+        Raises:
+            BlockingIOError: for one that another process trains in.
+            FileExistsError: to begin a run, for a folder with anything else in it, and for another run where `replace`
+                is False.
+            ValueError: to resume a run, where the folder or its checkpoint is of another one.
+        """
+        if (self.path / LOCK).is_file():
+            with locked(self.path / LOCK, create=False) as held:
+                self._refuse_unless(held)
+        self._check_contents()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the lock of the folder in the block; raises as `check` does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path / LOCK) as held:
+            self._refuse_unless(held)
+            try:
+                self._check_contents()
+                yield
+            finally:
+                (self.path / LOCK).unlink(missing_ok=True)
+
+    def begin(self, settings: dict) -> None:
+        """Writes the settings; of a run that is begun an id too, once all that was in the folder is deleted."""
+        if not self.resumes:
+            for part in self._parts():
+                if part.is_dir() and not part.is_symlink():
+                    shutil.rmtree(part)
+                else:
+                    part.unlink()
+            self.identity = uuid.uuid4().hex
+            write_text(self.path / "checkpoint" / MARK, f"{self.identity}\n")
+        identity = {} if self.identity is None else {"id": self.identity}
+        write_text(self.path / "run.json", json.dumps(settings | identity, indent=2) + "\n")
+
+    def check_identity(self) -> None:
+        """Raises `ValueError` where the folder, or its checkpoint, is of another run by now."""
+        identity, _ = self.read(self.path)
+        if identity != self.identity:
+            raise ValueError(
+                f"train needs the folder of its run. Received: {self.path}, in which another process has begun a run."
+            )
+        mark = self.path / "checkpoint" / MARK
+        of_checkpoint = mark.read_text(encoding="utf-8").strip() if mark.is_file() else None
+        if of_checkpoint != identity and any(self.path.glob("checkpoint/epoch-*")):
+            raise ValueError(
+                f"train needs the checkpoint of its run. Received: {mark.parent}, which is of another run."
+            )
+
+    def _refuse_unless(self, held: bool | None) -> None:
+        if held is False:
+            raise BlockingIOError(
+                f"train needs a folder that no other process trains in. Received: {self.path}, which one trains in."
+            )
+
+    def _check_contents(self) -> None:
+        if self.resumes:
+            self.check_identity()
+        elif self.path.is_file() or (self._parts() and not (self.path / "run.json").is_file()):
+            raise FileExistsError(
+                f"train needs --output to be a new or empty folder. Received: {self.path}, which is not a run."
+            )
+        elif self._parts() and not self.replace:
+            raise FileExistsError(
+                f"train needs --output to be a new folder, or --resume or --overwrite. Received: {self.path}, which "
+                "holds another run."
+            )
+
+    def _parts(self) -> list[Path]:
+        """What is in the folder, beside the lock."""
+        return [part for part in self.path.iterdir() if part.name != LOCK] if self.path.is_dir() else []

@@ -1,0 +1,70 @@
+"""How much memory an example takes, and the work on many examples in chunks that have a bound."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
+
+
+def draw_bytes(model) -> int:
+    """Bytes of all tensors between one draw and its log-weight: an upper bound of what decoding it takes."""
+
+    def log_weight(inputs):
+        with sampling(1, fold(0)):
+            return model.tracer(inputs)().log_weight
+
+    return graph_bytes(log_weight, tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs()))
+
+
+def graph_bytes(function: Callable, *specs) -> int:
+    """Bytes of all tensors of a function for one example, as if none were freed; weights are left out.
+
+    Args:
+        function: of tensors.
+        specs: of its arguments.
+    """
+    graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
+    operations = [operation for operation in graph.get_operations() if operation.type != "ReadVariableOp"]
+    tensors = [tensor for operation in operations for tensor in operation.outputs]
+    sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
+    return max(1, sum(sizes))
+
+
+def in_chunks(function: Callable, batch: Sequence[tf.Tensor], size) -> dict[str, tf.Tensor]:
+    """`function` of all rows, in chunks, the last one smaller than the others.
+
+    Args:
+        function: of the number of a chunk and the rows in it, to a flat dict of tensors of shape (rows, ...).
+        batch: tensors of as many rows each.
+        size: rows of a chunk, an integer or an integer scalar tensor.
+    """
+    total = tf.shape(batch[0])[0]
+    full = tf.maximum(total - 1, 0) // size
+
+    def rows(first, count):
+        """Of a shape that is known where the count is: runtimes that have no lists can convert the loop then."""
+        return [tf.slice(part, [first, *[0] * (len(part.shape) - 1)], [count, *sizes(part)]) for part in batch]
+
+    function = tf.function(function, autograph=False)  # traced once
+    rest = function(full, *rows(full * size, total - full * size))
+    static = size if isinstance(size, int) else None
+    arrays = {
+        name: tf.TensorArray(part.dtype, full, element_shape=[static, *part.shape[1:]]) for name, part in rest.items()
+    }
+
+    def add(number, arrays):
+        found = function(number, *rows(number * size, size))
+        shaped = {name: tf.reshape(part, [size, *sizes(rest[name])]) for name, part in found.items()}
+        return number + 1, {name: arrays[name].write(number, part) for name, part in shaped.items()}
+
+    _, arrays = tf.while_loop(lambda number, _: number < full, add, [0, arrays], parallel_iterations=1)
+    stacked = {name: tf.reshape(arrays[name].stack(), [full * size, *sizes(part)]) for name, part in rest.items()}
+    return {name: tf.concat([stacked[name], part], axis=0) for name, part in rest.items()}
+
+
+def sizes(part: tf.Tensor) -> list:
+    """Those of the axes behind the first, as integers where they are known."""
+    dynamic = tf.shape(part)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(part.shape)][1:]
