@@ -48,6 +48,7 @@ from keras_vae.models import Maybe as Maybe
 from keras_vae.models import ProbabilisticPCA as ProbabilisticPCA
 from keras_vae.models import load_model as load_model
 from keras_vae.networks import Concatenated as Concatenated
+from keras_vae.networks import Dropout as Dropout
 from keras_vae.networks import GaussianNoise as GaussianNoise
 from keras_vae.networks import MaskingNoise as MaskingNoise
 from keras_vae.networks import ObservedValues as ObservedValues

@@ -36,7 +36,7 @@ def write_saved_model(
         )
     # Concrete functions: of a `tf.function` TensorFlow would save a trace of its own.
     served = {
-        name: tf.function(function, autograph=False).get_concrete_function(*inputs)
+        name: tf.function(function, inputs, autograph=False).get_concrete_function()
         for name, (function, inputs) in signatures.items()
     }
     root = tf.Module()
