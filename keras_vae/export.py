@@ -34,19 +34,14 @@ def write_saved_model(
             f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a "
             f"served model. Received: {path}, which exists."
         )
-    # Concrete functions: of a `tf.function` TensorFlow would save a trace of its own.
-    served = {
-        name: tf.function(function, inputs, autograph=False).get_concrete_function()
-        for name, (function, inputs) in signatures.items()
-    }
-    root = tf.Module()
-    root.used = list({id(part): part for function in served.values() for part in function.variables}.values())
-    root.tables = _tables(model)
+    # Nothing but the signatures: of a function that the saved object itself has, TensorFlow would trace one more.
+    root = tf.train.Checkpoint(variables=[weight.value for weight in model.weights], tables=_tables(model))
+    served = {name: tf.function(function, inputs, autograph=False) for name, (function, inputs) in signatures.items()}
     with replacing(path) as temporary:
         tf.saved_model.save(root, str(temporary), signatures=served)
     if verbose:
         for name, function in served.items():
-            print(f"{name}: {function.pretty_printed_signature()}")
+            print(f"{name}: {function.pretty_printed_concrete_signatures()}")
 
 
 def _tables(model: keras.Model) -> list[TrackableResource]:

@@ -6,14 +6,12 @@ from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.noise import fold
 from keras_vae.trace import is_reparameterized
 
 ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
-
-tfd = tfp.distributions
 
 
 class Sampler:

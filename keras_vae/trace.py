@@ -6,9 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 @dataclass(frozen=True)

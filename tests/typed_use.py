@@ -1,4 +1,4 @@
-"""Typical code of users, with types: `mypy keras_vae tests/typed_use.py` accepts it, and refuses what is marked.
+"""Typical code of users, with types: `mypy` accepts it, and refuses what is marked.
 
 A line that is marked is one that mypy must refuse: where it does not, `warn_unused_ignores` makes an error of the mark.
 """
@@ -94,13 +94,19 @@ def use(vae: kv.VAE, data: kv.datasets.Data, folder: Path) -> dict[str, float]:
     posterior = vae.encode(means)
     likelihood = vae.decode(posterior.mean())
     images: tf.Tensor = vae.reconstruct(means, seed=1)
-    new: tf.Tensor = vae.generate(9, seed=1, temperature=0.8)
+    new: tf.Tensor = vae.generate(9, seed=1, temperature=0)
+    drawn: tf.Tensor = vae.sample(9, seed=None)
+    trace: kv.Trace = vae(means)
     kv.plotting.samples(vae, 64, seed=1).savefig(folder / "samples.png")
     vae.save(folder / "mine.keras")
-    vae.export(folder / "served" / "1")
+    vae.export(folder / "served" / "1", max_bytes=2**20)
     again: kv.LatentVariableModel = kv.load_model(folder / "mine.keras")
     again.fit(data.train, epochs=1)
-    return logs | {"log_likelihood": scores.mean, "shape": len(images) + len(new), "dim": likelihood.event_shape[0]}
+    return logs | {
+        "log_likelihood": scores.mean,
+        "shape": len(images) + len(new) + len(drawn) + len(trace.latents),
+        "dim": likelihood.event_shape[0],
+    }
 
 
 def parts(trace: kv.Trace) -> Mapping[str, kv.Latent]:

@@ -7,12 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.noise import standard_normal
-
-tfd = tfp.distributions
 
 
 class FullCovarianceNormal(ScaledLayer):
@@ -65,8 +64,8 @@ class LowRankNormal(ScaledLayer):
         super().__init__(event_shape, network, min_scale, **kwargs)
         require_vector(self)
 
-    @property  # type: ignore[override]
-    def params_initializer(self) -> keras.initializers.Initializer:
+    @property
+    def params_initializer(self) -> keras.initializers.Initializer:  # type: ignore[override]
         """At u = 0 its gradient would be 0."""
         return keras.initializers.RandomNormal(stddev=0.1)
 

@@ -9,14 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive, whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, dimensions
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.distributions.supports import Support
 from keras_vae.noise import categorical, fold
-
-tfd = tfp.distributions
 
 
 class NormalMixture(ScaledLayer):
@@ -50,8 +49,8 @@ class NormalMixture(ScaledLayer):
         """Of each component its weight, then locations, then scales."""
         return (self.components, 1 + 2 * math.prod(self.event_shape))
 
-    @property  # type: ignore[override]
-    def params_initializer(self) -> keras.initializers.Initializer:
+    @property
+    def params_initializer(self) -> keras.initializers.Initializer:  # type: ignore[override]
         """Equal components would stay equal."""
         return keras.initializers.RandomNormal(stddev=1.0)
 
@@ -97,8 +96,8 @@ class VampPrior(DistributionLayer):
         self.low, self.high = low, high
         self._posterior: Any = None  # a weak reference, once there is one
 
-    @property  # type: ignore[override]
-    def support(self) -> Support:
+    @property
+    def support(self) -> Support:  # type: ignore[override]
         """Where draws of the posterior are."""
         return super().support if self._posterior is None else self._posterior().support
 
