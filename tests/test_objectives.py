@@ -1,5 +1,6 @@
 """Every objective: its value by hand, its mean gradient against quadrature or enumeration, and what it refuses."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -547,3 +548,19 @@ def test_vimco_where_draws_weigh_nothing(zeros):
         score = float(draws[j]) - 1 / (1 + np.exp(-0.3))  # d log q / d logit, and d log w = -d log q
         expected -= (signal - share[j]) * score
     np.testing.assert_allclose(tape.gradient(loss, logits)[0, 0], expected, rtol=1e-4)
+
+
+def test_weighted_terms_are_added_to_any_objective():
+    trace = dataclasses.replace(trace_of(), terms={"a": tf.fill([3, 4], 2.0), "b": tf.range(4.0)})
+    for objective in (kv.ELBO(samples=3), kv.IWAE(3)):
+        plain = objective(trace).numpy()
+        np.testing.assert_allclose(objective.per_example(trace)["model"], plain + 2 + np.arange(4), rtol=1e-5)
+        weighted = kv.Weighted(objective, {"b": 0.25})
+        np.testing.assert_allclose(weighted.per_example(trace)["model"], plain + 2 + 0.25 * np.arange(4), rtol=1e-5)
+        with scheduled({"weights.b": tf.Variable(3.0)}):
+            np.testing.assert_allclose(weighted.per_example(trace)["model"], plain + 2 + 3 * np.arange(4), rtol=1e-5)
+        assert (weighted.samples, weighted.path) == (objective.samples, objective.path)
+    with pytest.raises(ValueError, match=r"names of the terms a, b in weights. Received: c"):
+        kv.Weighted(kv.ELBO(), {"c": 1.0})(trace)
+    with pytest.raises(TypeError, match="Weighted needs an objective"):
+        kv.Weighted("adam", {})

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.correlated import TriangularNormal
@@ -21,8 +21,6 @@ from keras_vae.models.gaussian import (
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
 from keras_vae.serving import Rows, Signatures
-
-tfd = tfp.distributions
 
 ROWS = 2**12  # rows of an array that are looked at together
 
