@@ -74,7 +74,7 @@ print("seconds:", time.perf_counter() - start)
 
 
 def test_type_checkers_see_the_public_names():
-    """The package imports them when they are asked for, which a checker can not follow: `__init__.pyi` says them all."""
+    """The package imports them when they are asked for, which no checker follows: `__init__.pyi` says them all."""
     lines = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8").splitlines()
     found = {line for line in lines if line.startswith("from")}
     homes = {name: f"keras_vae.{home}" if home else "keras_vae" for name, home in kv._HOMES.items()}
