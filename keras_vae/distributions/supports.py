@@ -191,7 +191,7 @@ class Interval(Support):
 
 @dataclass(frozen=True)
 class Counts(_Whole):
-    """0, 1, 2, ..."""
+    """Whole numbers from 0."""
 
     description = "counts"
     needed = "that are counts, 0, 1, 2, ..."
