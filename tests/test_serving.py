@@ -220,7 +220,7 @@ def test_seed_and_temperature_have_defaults_in_the_signature(server):
 
 
 def compared(server: Server, names: list[str], count: int, seed: int) -> dict[str, int]:
-    """Asks so many generated requests of these models; an answer is that of the methods, or an error where they raise."""
+    """Asks so many generated requests of these models: each answer is that of the methods, or an error."""
     requests, good = [], {}
     for number in range(count):
         name = names[number % len(names)]
