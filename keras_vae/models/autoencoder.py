@@ -2,15 +2,13 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
-
-tfd = tfp.distributions
 
 
 class Autoencoder(LatentVariableModel):
@@ -40,6 +38,8 @@ class Autoencoder(LatentVariableModel):
     >>> encoder = keras.Sequential([dense_encoder(64), keras.layers.Dense(2)])
     >>> model = Autoencoder(encoder, Bernoulli(64, dense_decoder(2)), corruption=MaskingNoise(0.3))
     >>> model.compile("adam")
+    >>> model.reconstruct(np.eye(64)).shape
+    TensorShape([64, 64])
 
     Reference: Vincent et al. 2010, "Stacked denoising autoencoders".
     """

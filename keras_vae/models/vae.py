@@ -1,13 +1,11 @@
 """The variational autoencoder."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.noise import fold
-
-tfd = tfp.distributions
 
 
 class UnconditionalModel(SingleLatentModel):
@@ -62,6 +60,9 @@ class VAE(UnconditionalModel):
 
     >>> vae = VAE(Normal(2, dense_encoder(64)), Bernoulli(64, dense_decoder(2)), StandardNormal(2))
     >>> vae.compile("adam", loss=ELBO())
+    >>> vae.build((None, 64))
+    >>> vae.generate(3, seed=1).shape
+    TensorShape([3, 64])
 
     Reference: Kingma & Welling 2014, arXiv:1312.6114; Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
     """
