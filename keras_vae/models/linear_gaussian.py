@@ -132,6 +132,8 @@ class LinearGaussian(UnconditionalModel):
         if tf.executing_eagerly() and not within_sampling():
             self.check_data(np.asarray(x))
         x = tf.convert_to_tensor(x)
+        if tf.executing_eagerly() and not within_sampling():
+            self._check_batch(x)
         x = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
         return tf.reshape(x, [-1, math.prod(self.event_shape)])
 
