@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from keras_vae import backend, interrupts
+
 __version__ = "0.2.0"
 
 # Public names, in the order in which a newcomer meets them, and where they live.
@@ -104,6 +106,9 @@ def _is_command() -> bool:
 
 # The command line answers --help without TensorFlow, and imports what it needs later. Everyone else gets everything
 # now: a class must be imported to be known to `keras.saving.load_model`.
-if not _is_command():
+if _is_command():
+    interrupts.begin()
+else:
+    backend.check_backend()
     for _name in __all__:
         __getattr__(_name)

@@ -4,11 +4,19 @@ import argparse
 import os
 import shlex
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_vae import __version__
+from keras_vae import __version__, interrupts
+from keras_vae.backend import check_backend
+
+REFUSALS = (
+    ValueError,
+    TypeError,
+    OSError,
+    FloatingPointError,
+    ImportError,
+)  # what the package raises to say what is wrong
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,15 +25,22 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options, shlex.join(["keras-vae", *arguments]))
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        if os.environ.get("KERAS_VAE_TRACEBACK"):
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts.received:  # it may come out as another error
+            return _interrupted()
+        if not isinstance(error, REFUSALS) or os.environ.get("KERAS_VAE_TRACEBACK"):
             raise
         print(f"keras-vae: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nkeras-vae: interrupted. `keras-vae train --resume` goes on from the last epoch.", file=sys.stderr)
-        return 130
     return 0
+
+
+def _interrupted() -> int:
+    sys.stdout.flush()
+    if interrupts.handled():
+        interrupts.stop()  # at once: Python may end by the signal where it has seen the exception
+    print(interrupts.LINE, file=sys.stderr)
+    return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,23 +169,30 @@ def _quiet_tensorflow():
 
     It writes them to file descriptor 2 before any setting is read, so the descriptor itself is redirected.
     """
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     terminal = os.dup(2)
-    with tempfile.TemporaryFile() as messages:
-        os.dup2(messages.fileno(), 2)
-        try:
-            import tensorflow as tf
-            import tensorflow_probability  # noqa: F401
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # what is beyond the 64 KiB of a pipe is lost
+    os.dup2(writing, 2)
+    os.close(writing)
+    interrupts.terminal = terminal
+    failed = True
+    try:
+        import tensorflow as tf
+        import tensorflow_probability  # noqa: F401
 
-            tf.config.list_logical_devices()  # starts the devices
-        except BaseException:
-            messages.seek(0)
-            os.write(terminal, messages.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-    yield
+        tf.config.list_logical_devices()  # starts the devices
+        failed = False
+    finally:
+        interrupts.terminal = 2
+        os.dup2(terminal, 2)
+        if failed:
+            os.write(terminal, os.read(reading, 2**16))
+        for descriptor in (terminal, reading):
+            os.close(descriptor)
+    with interrupts.raised():
+        yield
 
 
 if __name__ == "__main__":

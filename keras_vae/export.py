@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.saved_model.experimental import TrackableResource
 
 from keras_vae.files import replacing
+from keras_vae.keras_names import layers_of
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -46,5 +47,5 @@ def write_saved_model(
 
 def _tables(model: keras.Model) -> list[TrackableResource]:
     """Of layers such as `IntegerLookup`."""
-    values = [value for layer in model._flatten_layers() for value in vars(layer).values()]
+    values = [value for layer in layers_of(model) for value in vars(layer).values()]
     return [value for value in values if isinstance(value, TrackableResource)]

@@ -30,7 +30,13 @@ def start(*arguments) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         text=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("TF_")},
+        preexec_fn=heed_ctrl_c,
     )
+
+
+def heed_ctrl_c() -> None:
+    """In a new process: as started from a terminal, also where these tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
@@ -254,6 +260,125 @@ def test_where_there_are_no_locks_a_run_that_was_overwritten_reports_nothing(tmp
     assert cli.main(["train", "--output", str(folder), "--epochs", "1"]) == 1
     assert "in which another process has begun a run" in capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} == {"run.json", "checkpoint"}
+
+
+INTERRUPTED = "keras-vae: interrupted. `keras-vae train --resume` goes on from the last epoch.\n"
+
+
+def interrupt(process: subprocess.Popen) -> tuple[int, str]:
+    """The exit status after Ctrl-C, and the messages; the process has ten seconds."""
+    process.send_signal(signal.SIGINT)
+    try:
+        _, messages = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    return process.returncode, messages
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [0.5, 2.5]
+    + [pytest.param(moment, marks=pytest.mark.slow) for moment in (1, 1.5, 2, 3, 3.5, 4, 5, 6, 8, 10, 12, 15)],
+)
+def test_ctrl_c_ends_the_program_at_any_moment(tmp_path, seconds):
+    process = start("train", "--output", tmp_path / "run", "--epochs", "5000")
+    time.sleep(seconds)
+    assert interrupt(process) == (130, INTERRUPTED)
+    assert not (tmp_path / "run" / "run.lock").exists()
+    assert not list(tmp_path.rglob("*.tmp")), "what was under way is cleaned up"
+
+
+HANDLED = """
+import sys, time
+sys.argv = ["keras-vae"]
+from keras_vae import interrupts
+interrupts.GRACE = 0.5
+print("started", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "time.sleep(60)",
+        """
+with interrupts.raised():
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+""",
+        """
+from keras_vae import cli
+def command(*_):
+    with interrupts.raised():
+        try:
+            time.sleep(60)
+        except BaseException:
+            raise SystemError("of an extension module")
+cli._export = command
+cli.main(["export", "a", "b"])
+""",
+        """
+from keras_vae import cli
+def command(*_):
+    with interrupts.raised():
+        eval("time.sleep(60)")  # Python remembers an interrupt of such code, and would end by the signal
+cli._export = command
+sys.exit(cli.main(["export", "a", "b"]))
+""",
+    ],
+    ids=["at the start", "swallowed", "another error", "evaluated code"],
+)
+def test_ctrl_c_is_one_line_and_130_wherever_it_comes_out(code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANDLED + code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_ctrl_c,
+    )  # fmt: skip
+    assert process.stdout.readline() == "started\n"
+    time.sleep(0.3)
+    assert interrupt(process) == (130, INTERRUPTED)
+
+
+def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it():
+    """As nohup and shells start what runs in the background."""
+    code = HANDLED + "with interrupts.raised():\n    time.sleep(1)\nprint('done')"
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "started\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10) == ("done\n", "")
+    assert process.returncode == 0
+
+
+def test_the_package_leaves_ctrl_c_to_programs_that_import_it(run_python):
+    code = "import signal; first = signal.getsignal(signal.SIGINT); import keras_vae"
+    run_python(f"{code}; assert signal.getsignal(signal.SIGINT) is first")
+
+
+def test_muting_tensorflow_needs_no_temporary_folder(monkeypatch, capfd):
+    def none(*_, **__):
+        raise FileNotFoundError("No usable temporary directory found")
+
+    def fail():
+        for _ in range(3):
+            os.write(2, b"noise\n" * 20_000)  # more than a pipe takes: it is not waited for
+        raise RuntimeError("no devices")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile._get_default_tempdir", none)
+        patched.setattr("tempfile.tempdir", None)
+        patched.setattr(tf.config, "list_logical_devices", lambda: os.write(2, b"noise\n"))
+        with cli._quiet_tensorflow():
+            os.write(2, b"message\n")
+        patched.setattr(tf.config, "list_logical_devices", fail)
+        with pytest.raises((RuntimeError, BlockingIOError)), cli._quiet_tensorflow():
+            pass
+    messages = capfd.readouterr().err
+    assert messages.startswith("message\nnoise\nnoise\n"), "what was muted is shown where the start fails"
 
 
 def test_wrong_usage_exits_with_2(capsys):

@@ -284,6 +284,76 @@ def test_batches_equal_the_array(name, data, capsys):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+class Rows(keras.utils.PyDataset):
+    """Rows as they are, by the hundred."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows) // 100
+
+    def __getitem__(self, index):
+        return self.rows[100 * index : 100 * (index + 1)]
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e9])
+@pytest.mark.parametrize(
+    "form",
+    [np.asarray, np.ndarray.tolist, tf.constant, lambda x: tf.data.Dataset.from_tensor_slices(x).batch(99), Rows],
+    ids=["array", "list", "tensor", "tf.data", "PyDataset"],
+)
+@pytest.mark.parametrize("name", ["ProbabilisticPCA", "FactorAnalysis"])
+def test_data_far_from_the_origin_in_double_precision(name, form, offset):
+    """The fit, p(z | x) and log p(x) are those of the same data about 0; an offset of 1e6 took 28 % of the variance."""
+    near = X.astype("float64")
+    far = near + offset * np.sign(np.arange(SIZE) - 2.5)
+    options = {} if name == "ProbabilisticPCA" else {"epochs": 20}
+    model, wanted = getattr(kv, name)(LATENT), getattr(kv, name)(LATENT)
+    history = model.fit(form(far), verbose=0, validation_data=form(far), **options).history
+    expected = wanted.fit(near, verbose=0, validation_data=near, **options).history
+    tolerance = 1e-6 * offset / 1e6  # far data are rounded to 1e-10 or 1e-7 themselves
+    np.testing.assert_allclose(model.loadings, wanted.loadings, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(model.noise_variance, wanted.noise_variance, rtol=tolerance)
+    np.testing.assert_allclose(model.mean, far.mean(axis=0), rtol=1e-15)
+    for key in expected:
+        np.testing.assert_allclose(history[key], expected[key], rtol=tolerance)
+    x = form(far) if form in (np.asarray, np.ndarray.tolist, tf.constant) else far
+    np.testing.assert_allclose(model.log_prob(x), dense_log_prob(wanted, near), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(model.encode(x).mean(), wanted.encode(near).mean(), rtol=1e-5, atol=1e-5)
+
+
+def test_ppca_far_from_the_origin_equals_scikit_learn():
+    far = X.astype("float64") + 1e6
+    model = kv.ProbabilisticPCA(LATENT)
+    model.fit(far, verbose=0)
+    reference = sklearn.decomposition.PCA(LATENT, svd_solver="full").fit(far)
+    _, loadings, noise = parameters(model)
+    expected = reference.get_covariance() * (COUNT - 1) / COUNT
+    np.testing.assert_allclose(loadings @ loadings.T + noise, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_single_precision_far_from_the_origin_is_as_exact_as_the_data(ppca):
+    """float32 data at 1e5 are multiples of 1/128: what is computed of them is right for those numbers."""
+    far = (X + 1e5).astype("float32")
+    model = kv.ProbabilisticPCA(LATENT)
+    model.fit(far, verbose=0)
+    expected = dense_log_prob(model, far.astype("float64"))
+    np.testing.assert_allclose(model.log_prob(far), expected, atol=1e-4)
+    posterior = model.encode(far)
+    np.testing.assert_allclose(posterior.mean(), model.encode(far.astype("float64")).mean(), atol=1e-5)
+    with sampling(5, fold(1)):
+        trace = model(far)
+    np.testing.assert_allclose(trace.log_weight, np.broadcast_to(expected, (5, COUNT)), atol=1e-3)
+    estimate = kv.evaluation.log_likelihood(model, far, samples=3, verbose=0)
+    np.testing.assert_allclose(estimate.values, expected, atol=1e-3)
+    mean, stddev = model.decode(posterior.mean()).mean(), model.decode(posterior.mean()).stddev()
+    np.testing.assert_allclose(mean, posterior.mean() @ model.loadings.numpy().T + model.mean.numpy(), atol=1 / 128)
+    draws = model.decode(tf.zeros([20_000, LATENT])).sample(seed=fold(2)) - mean[:1]
+    np.testing.assert_allclose(np.std(draws, axis=0), stddev[0], rtol=0.05)
+
+
 def test_moments_far_from_the_origin():
     rows = RNG.normal(size=(1000, 3)) @ RNG.normal(size=(3, 3)) + [1e6, -3e5, 0]
     moments = Moments(3)
@@ -385,6 +455,29 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
                 np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
 
 
+@pytest.mark.parametrize("name", ["ProbabilisticPCA", "FactorAnalysis"])
+@pytest.mark.filterwarnings("ignore")
+def test_encoder_and_decoder_run_in_litert(name, tmp_path):
+    """Without operations of TensorFlow beside those of LiteRT, and as exact as float32 data."""
+    x = (X + 100).astype("float32")
+    model = getattr(kv, name)(LATENT)
+    model.fit(x, verbose=0)
+    model.export(tmp_path / "1")
+    inputs = {"encode": {"x": x}, "serving_default": {"x": x}, "decode": {"z": model.sample_prior(9, seed=1).numpy()}}
+    wanted = {
+        "encode": {"mean": model.encode(x.astype("float64")).mean(), "stddev": model.encode(x).stddev()},
+        "serving_default": {"mean": model.reconstruct(x)},
+        "decode": {"mean": model.decode(inputs["decode"]["z"]).mean()},
+    }
+    for signature, outputs in wanted.items():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "1"), signature_keys=[signature])
+        interpreter = tf.lite.Interpreter(model_content=converter.convert())
+        got = interpreter.get_signature_runner(signature)(**inputs[signature])
+        assert set(got) == set(outputs)
+        for key, value in outputs.items():
+            np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=5e-5, err_msg=f"{signature}: {key}")
+
+
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 def test_graphs_draw_and_give_the_same(factors, jit_compile):
     def figures(x):
@@ -462,6 +555,35 @@ def test_data_that_cannot_be_fitted(name, x, message):
     if x.dtype.kind == "f" and len(x):
         with pytest.raises(ValueError, match=re.escape(message).replace("(3,", "(1,")):  # of batch 1
             getattr(kv, name)(LATENT).fit(tf.data.Dataset.from_tensor_slices(x).batch(2), verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 14), (14,), (3, 7, 1), (2, 1, 7), (3, 6)])
+def test_rows_of_another_shape_are_refused_not_mixed(model, shape):
+    x = np.zeros(shape, "float32")
+    needed = re.escape(f"{type(model).__name__} needs data of shape (batch, 7). Received: {shape}")
+    for method in (model.encode, model.log_prob, model.reconstruct, model, model.importance_weights):
+        with pytest.raises(ValueError, match=needed):
+            method(x, 2) if method == model.importance_weights else method(x)
+        with pytest.raises(ValueError, match=needed):
+            tf.function(lambda x, method=method: method(x, 2) if method == model.importance_weights else method(x))(x)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3,), (2, 3, 1), (2, 3)])
+def test_latent_variables_of_another_shape_are_refused(model, shape):
+    needed = re.escape(f"{type(model).__name__}.decode needs z of shape (..., 2). Received: {shape}")
+    with pytest.raises(ValueError, match=needed):
+        model.decode(np.zeros(shape, "float32"))
+    assert model.decode(np.zeros((4, 3, 2))).mean().shape == (4, 3, 7)
+
+
+def test_the_summary_says_how_the_weights_are_found(ppca, factors):
+    ppca.evaluate(NEW, verbose=0)  # compiles
+    lines = []
+    ppca.summary(print_fn=lines.append)
+    assert "Fitted by its closed form, the maximum of the likelihood" in lines[-1]
+    factors.summary(print_fn=lines.append)
+    assert "Fitted by expectation maximization" in lines[-1]
+    assert not any("ELBO" in line for line in lines)
 
 
 def test_other_mistakes(ppca):

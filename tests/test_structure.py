@@ -1,7 +1,10 @@
 """The import rule of CONTRIBUTING.md, and what an import costs."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -73,8 +76,57 @@ print("seconds:", time.perf_counter() - start)
     assert float(re.search(r"seconds: (\S+)", output)[1]) < 1
 
 
+def import_under(folder, code="import keras_vae", **environment) -> subprocess.CompletedProcess:
+    """A process that imports the package, where Keras has its configuration in `folder`."""
+    environment = {"KERAS_BACKEND": "", "KERAS_HOME": str(folder)} | environment
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "received"),
+    [
+        ({"KERAS_BACKEND": "jax"}, "Received: 'jax', from KERAS_BACKEND."),
+        ({"KERAS_BACKEND": "torch"}, "Received: 'torch', from KERAS_BACKEND."),
+        ({"KERAS_BACKEND": "tensorflow"}, None),
+        ({}, "Received: 'numpy', from {folder}/keras.json."),
+    ],
+)
+def test_another_backend_is_named_before_anything_else_fails(tmp_path, environment, received):
+    (tmp_path / "keras.json").write_text('{"backend": "numpy"}')
+    done = import_under(tmp_path, code="import keras_vae.backend" if received else "import keras_vae", **environment)
+    if received is None:
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: keras_vae needs Keras to run on TensorFlow")
+    assert "Set KERAS_BACKEND=tensorflow" in last
+    assert last.endswith(received.format(folder=tmp_path))
+
+
+def test_another_backend_that_is_there_already_is_named(tmp_path):
+    keras = "SimpleNamespace(config=SimpleNamespace(backend=lambda: 'jax'))"
+    code = f"import sys; from types import SimpleNamespace; sys.modules['keras'] = {keras}; import keras_vae"
+    done = import_under(tmp_path, code, KERAS_BACKEND="tensorflow")
+    assert done.stderr.strip().endswith("Received: 'jax', from Keras, which has been imported.")
+
+
+def test_the_command_line_names_another_backend(tmp_path):
+    code = """
+import sys
+sys.argv = ["keras-vae"]
+from keras_vae.cli import main
+sys.exit(main(["train", "--output", "x"]))
+"""
+    done = import_under(tmp_path, code, KERAS_BACKEND="jax")
+    assert done.returncode == 1
+    assert done.stderr.startswith("keras-vae: error: keras_vae needs Keras to run on TensorFlow")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_type_checkers_see_the_public_names():
-    """The package imports them when they are asked for, which no checker follows: `__init__.pyi` says them all."""
+    """The package imports them when asked for, which a checker can not follow: `__init__.pyi` says them all."""
     lines = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8").splitlines()
     found = {line for line in lines if line.startswith("from")}
     homes = {name: f"keras_vae.{home}" if home else "keras_vae" for name, home in kv._HOMES.items()}

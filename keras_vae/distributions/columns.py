@@ -46,6 +46,8 @@ class Columns(DistributionLayer):
 
     >>> likelihood = Columns({"age": Normal(1), "smoker": Bernoulli(1)}, dense_decoder(4))
     >>> posterior = Normal(4, likelihood.encoder())
+    >>> posterior(np.array([[33.0, np.nan]])).mean().shape
+    TensorShape([1, 4])
 
     Reference: Nazabal et al. 2020, arXiv:1807.03653; Mattei & Frellsen 2019, arXiv:1812.02633.
     """

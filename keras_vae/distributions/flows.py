@@ -99,6 +99,8 @@ class InverseAutoregressiveFlow(ConditionalFlow):
     Example:
 
     >>> posterior = InverseAutoregressiveFlow(32, dense_encoder(784), steps=2, units=[320])
+    >>> posterior(tf.zeros([5, 784])).sample(seed=1).shape
+    TensorShape([5, 32])
 
     Reference: Kingma et al. 2016, arXiv:1606.04934.
     """

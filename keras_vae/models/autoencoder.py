@@ -38,6 +38,8 @@ class Autoencoder(LatentVariableModel):
     >>> encoder = keras.Sequential([dense_encoder(64), keras.layers.Dense(2)])
     >>> model = Autoencoder(encoder, Bernoulli(64, dense_decoder(2)), corruption=MaskingNoise(0.3))
     >>> model.compile("adam")
+    >>> model.reconstruct(np.eye(64)).shape
+    TensorShape([64, 64])
 
     Reference: Vincent et al. 2010, "Stacked denoising autoencoders".
     """

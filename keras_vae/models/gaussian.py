@@ -1,12 +1,17 @@
 """Mathematics of x = W z + mean + noise, all normal: moments of data, the posterior of z, log p(x), and the best W.
 
-In float64. Shapes: loadings W [size, latent]; variance, of the noise, [size]; covariance, of the data, [size, size].
+In float64, or in float32 and as exact as float32 data are. Shapes: loadings W [size, latent]; variance, of the noise,
+[size]; covariance, of the data, [size, size].
 """
 
 import math
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_vae.distributions.base import TensorDistribution
+from keras_vae.noise import standard_normal
 
 
 class Moments:
@@ -46,6 +51,53 @@ class Moments:
     def covariance_about(self, point: np.ndarray) -> np.ndarray:
         """Mean outer product of the deviations from a point."""
         return self.covariance + np.outer(self.mean - point, self.mean - point)
+
+
+def two_floats(value) -> tuple[tf.Tensor, tf.Tensor]:
+    """A float64 tensor as the sum of two float32 ones: to 14 digits, where one of them has 7."""
+    high = tf.cast(value, tf.float32)
+    return high, tf.cast(value - tf.cast(high, tf.float64), tf.float32)
+
+
+def deviation(x, mean) -> tf.Tensor:
+    """x - mean in the precision of x, for a float64 mean: far from 0 as exact as x is."""
+    if x.dtype == tf.float64:
+        return x - mean
+    high, low = two_floats(mean)
+    return (x - high) - low
+
+
+class NormalAbout(TensorDistribution):
+    """N(value | high + low + loc, scale^2) of single values, float32, whose log_prob does not round the mean.
+
+    Args:
+        loc, scale, high, low: of one shape; `high` and `low` are the two floats of a number.
+    """
+
+    def __init__(self, loc, scale, high, low):
+        super().__init__(loc, loc=loc, scale=scale, high=high, low=low)
+        self.loc, self.scale, self.high, self.low = loc, scale, high, low
+
+    def _log_prob(self, value):
+        standard = (((value - self.high) - self.low) - self.loc) / self.scale
+        return -0.5 * standard**2 - tf.math.log(self.scale) - 0.5 * math.log(2 * math.pi)
+
+    def _sample_n(self, n, seed=None):
+        shape = tf.concat([[n], tf.shape(self.loc)], axis=0)
+        noise = self.scale * standard_normal(shape, tfp.random.sanitize_seed(seed))
+        return self.high + (self.low + (self.loc + noise))
+
+    def _mean(self):
+        return self.high + (self.low + self.loc)
+
+    def _mode(self):
+        return self._mean()
+
+    def _stddev(self):
+        return self.scale
+
+    def _variance(self):
+        return self.scale**2
 
 
 def condition(loadings, variance) -> tuple[tf.Tensor, tf.Tensor]:

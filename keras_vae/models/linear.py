@@ -31,6 +31,7 @@ class ProbabilisticPCA(LinearGaussian):
     """
 
     noise_is_shared = True
+    fitted_by = "its closed form, the maximum of the likelihood"
 
     def fit(self, x, y=None, batch_size=None, epochs=1, verbose="auto", callbacks=None, validation_data=None):
         """Sets the weights to the maximum of the likelihood; needs no `compile`.
@@ -109,6 +110,8 @@ class FactorAnalysis(LinearGaussian):
 
     >>> model = FactorAnalysis(latent_size=2)
     >>> history = model.fit(np.random.default_rng(0).normal(size=(100, 5)), epochs=10, verbose=0)
+    >>> model.log_prob(np.zeros((3, 5))).shape
+    TensorShape([3])
 
     Reference: Rubin & Thayer 1982, "EM algorithms for ML factor analysis".
     """

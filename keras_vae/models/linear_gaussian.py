@@ -8,18 +8,23 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
+from keras_vae.distributions.base import Independent
 from keras_vae.distributions.correlated import TriangularNormal
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.gaussian import (
     Moments,
+    NormalAbout,
     condition,
+    deviation,
     em_update,
     log_density,
     mean_log_prob,
+    two_floats,
 )
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
+from keras_vae.sampling import within_sampling
 from keras_vae.serving import Rows, Signatures
 
 ROWS = 2**12  # rows of an array that are looked at together
@@ -37,10 +42,13 @@ class LinearGaussian(UnconditionalModel):
         loadings: weight W, shape (*event, latent_size).
         noise_variance: weight, shape () or (*event), in squared units of the data; 0 before `fit`.
 
-    The weights are float64, so that iterations go on after a reload where they stopped; all results are float32.
+    The weights are float64, so that iterations go on after a reload where they stopped; all results are float32. `fit`,
+    `encode` and `log_prob` take float64 data as they are, to the last digit, in arrays and batches alike; all other
+    methods round data to float32, as Keras does.
     """
 
     noise_is_shared = False
+    fitted_by = "expectation maximization, to a maximum of the likelihood"
 
     def __init__(self, latent_size: int, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)
@@ -86,22 +94,25 @@ class LinearGaussian(UnconditionalModel):
         """p(z | x) itself, a normal with one full covariance, batch shape (batch,), for x of shape (batch, *event)."""
         mean, loadings, variance = self._parameters("encode")
         scale, gain = condition(loadings, variance)
-        loc = tf.matmul(self._rows(x) - mean, gain, transpose_b=True)  # [batch, latent]
+        centred = deviation(self._rows(x), mean)
+        loc = tf.matmul(centred, tf.cast(gain, centred.dtype), transpose_b=True)  # [batch, latent]
         return TriangularNormal(tf.cast(loc, tf.float32), tf.cast(scale, tf.float32))
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., latent_size)."""
-        mean, loadings, variance = (tf.cast(value, tf.float32) for value in self._parameters("decode"))
+        mean, loadings, variance = self._parameters("decode")
         z = self._as_latent(z, self.latent_shape, self.latent_support)
-        loc = tf.tensordot(z, loadings, [[-1], [1]]) + mean  # [..., size]
+        loc = tf.tensordot(z, tf.cast(loadings, tf.float32), [[-1], [1]])  # [..., size]
         shape = tf.concat([tf.shape(loc)[:-1], self.event_shape], axis=0)
-        stddev = tf.broadcast_to(tf.sqrt(variance), tf.shape(loc))
-        return independent_normal(tf.reshape(loc, shape), tf.reshape(stddev, shape), self.event_shape)
+        stddev = tf.cast(tf.sqrt(variance), tf.float32)
+        parts = [tf.reshape(tf.broadcast_to(part, tf.shape(loc)), shape) for part in (loc, stddev, *two_floats(mean))]
+        return Independent(NormalAbout(*parts), self.event_shape)
 
     def log_prob(self, x) -> tf.Tensor:
         """log p(x), exact, in nats, shape (batch,), for x of shape (batch, *event)."""
         mean, loadings, variance = self._parameters("log_prob")
-        return tf.cast(log_density(self._rows(x) - mean, loadings, variance), tf.float32)
+        centred = tf.cast(self._rows(x), tf.float64) - mean
+        return tf.cast(log_density(centred, loadings, variance), tf.float32)
 
     def prior_distribution(self) -> tfd.Distribution:
         """N(0, I)."""
@@ -115,8 +126,14 @@ class LinearGaussian(UnconditionalModel):
         return make.of(*names) | {"log_likelihood": exact}
 
     def _rows(self, x) -> tf.Tensor:
-        """Observations as rows of float64, shape (batch, size)."""
-        return tf.reshape(tf.cast(self._as_batch(x), tf.float64), [-1, math.prod(self.event_shape)])
+        """Observations as rows, shape (batch, size), float64 where they are, else float32."""
+        x = x if tf.is_tensor(x) else np.asarray(x)
+        self.check_shape(x.shape)
+        if tf.executing_eagerly() and not within_sampling():
+            self.check_data(np.asarray(x))
+        x = tf.convert_to_tensor(x)
+        x = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+        return tf.reshape(x, [-1, math.prod(self.event_shape)])
 
     def _parameters(self, method: str) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mean (size,), loadings (size, latent) and noise variances (size,), float64."""
@@ -220,7 +237,7 @@ class LinearGaussian(UnconditionalModel):
     def _moments(self, x, method: str, verbose=0, batch_size: int | None = None, at_least: int = 1) -> Moments:
         """The moments of all examples, `at_least` so many, after one pass in which each batch is checked."""
         found = self.look_at(method, x)
-        x = found.batches if found.arrays is None else found.arrays[0]
+        x = found.batches if found.arrays is None else np.asarray(x)  # which has not been rounded to float32
         if found.first is None or (isinstance(x, tf.data.Dataset) and x.cardinality() == tf.data.INFINITE_CARDINALITY):
             raise ValueError(
                 f"{type(self).__name__}.{method} needs an array, or a finite tf.data.Dataset or PyDataset of batches. "
@@ -252,6 +269,11 @@ class LinearGaussian(UnconditionalModel):
         return moments
 
     # --- the Keras side ----------------------------------------------------------------------------------------------
+
+    def summary(self, *args, print_fn=None, **kwargs):
+        """Prints Keras's table of weights, then how they are found."""
+        keras.Model.summary(self, *args, print_fn=print_fn, **kwargs)
+        (print_fn or print)(f" Fitted by {self.fitted_by}; fit needs no optimizer and no objective.")
 
     def train_step(self, data) -> dict:
         """Raises: `fit` is exact, and there is no weight for a gradient."""

@@ -60,6 +60,9 @@ class VAE(UnconditionalModel):
 
     >>> vae = VAE(Normal(2, dense_encoder(64)), Bernoulli(64, dense_decoder(2)), StandardNormal(2))
     >>> vae.compile("adam", loss=ELBO())
+    >>> vae.build((None, 64))
+    >>> vae.generate(3, seed=1).shape
+    TensorShape([3, 64])
 
     Reference: Kingma & Welling 2014, arXiv:1312.6114; Rezende, Mohamed & Wierstra 2014, arXiv:1401.4082.
     """

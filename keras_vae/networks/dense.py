@@ -17,7 +17,8 @@ class Concatenated(Serializable, keras.layers.Layer):
 
     Example:
 
-    >>> features = Concatenated(dense_encoder(784 + 10))([tf.zeros([5, 28, 28, 1]), tf.zeros([5, 10])])
+    >>> Concatenated(dense_encoder(784 + 10))([tf.zeros([5, 28, 28, 1]), tf.zeros([5, 10])]).shape
+    TensorShape([5, 200])
     """
 
     def __init__(self, network: keras.layers.Layer, **kwargs):

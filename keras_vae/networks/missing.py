@@ -22,7 +22,7 @@ class ObservedValues(Serializable, keras.layers.Layer):
     Maps (batch, values) to (batch, numbers + levels + values): the numbers, the one-hot vectors, and 1 for each value
     that is observed, 0 for one that is missing. In a row that misses everything all are 0.
 
-    >>> ObservedValues()([[2.0, float("nan")]]).numpy().tolist()
+    >>> ObservedValues()(np.array([[2.0, np.nan]])).numpy().tolist()
     [[2.0, 0.0, 1.0, 0.0]]
 
     Reference: Nazabal et al. 2020, arXiv:1807.03653 (zeros); Mattei & Frellsen 2019, arXiv:1812.02633.
