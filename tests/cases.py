@@ -284,8 +284,8 @@ def autoencoder(shape, likelihood, corruption) -> Callable[[], kv.Autoencoder]:
     return build
 
 
-# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make the
-# checks of the conformance suite on all cases of these tables.
+# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make those
+# checks of the conformance suite on these tables that it does not make itself.
 LINEAR = {
     "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
     "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),

@@ -93,16 +93,25 @@ def results(folder, run_python):
 
 
 def expected_answers(model, x, y, path) -> dict:
-    """What the signatures of a model answer here; the inputs are kept at `path`."""
-    trace = model(model.as_inputs(x, y))
-    inputs = {"x": x, "condition": y, "seed": 5, "num_samples": 7, "temperature": 0.5}
-    inputs |= {key: latent.value[0] for key, latent in trace.latents.items()} or {"z": model.encode(x)}  # z, or z1, ...
-    inputs = {key: value for key, value in inputs.items() if value is not None}
-    np.savez(path, **inputs)
-    return {
-        signature: function(*(tf.cast(inputs[spec.name], spec.dtype) for spec in specs))
-        for signature, (function, specs) in model.serving_signatures().items()
-    }
+    """What the signatures of a model are to answer, by its methods; the inputs are kept at `path`."""
+    inputs, given = model.as_inputs(x, y), () if y is None else (y,)
+    latents = {name: latent.value[0] for name, latent in model(inputs).latents.items()}  # z, or z1, ...
+    served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {"condition": y})
+    np.savez(path, **served | (latents or {"z": model.encode(x)}))
+    answers = {"serving_default": {"mean": model.reconstruct(inputs)}}
+    if not latents:
+        return answers | {"encode": {"z": model.encode(x)}, "decode": {"mean": model.decode(model.encode(x)).mean()}}
+    count = 7 if y is None else y
+    draws = model.sample_prior(count, 5, 0.5)
+    draws = draws if isinstance(draws, dict) else {"z": draws}
+    answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
+    answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
+    answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
+    if set(latents) == {"z"}:
+        posterior = model.encode(x, *given)
+        answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}
+        answers["decode"] = {"mean": model.decode(latents["z"], *given).mean()}
+    return answers
 
 
 def test_every_public_class_has_a_case():
