@@ -23,7 +23,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["keras_vae", "keras_vae.*"]),
-    package_data={"keras_vae": ["py.typed"]},
+    package_data={"keras_vae": ["py.typed", "__init__.pyi"]},
     entry_points={"console_scripts": ["keras-vae = keras_vae.cli:main"]},
     install_requires=[
         "tensorflow>=2.21,<2.22",
@@ -38,5 +38,5 @@ setup(
         "matplotlib>=3.9",
         "pillow>=10",
     ],
-    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9"], "bench": ["jax", "torch", "pythae"]},
+    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9", "mypy>=2"], "bench": ["jax", "torch", "pythae"]},
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 
 import keras_vae as kv
+from keras_vae.distributions import supports
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = {
@@ -18,6 +19,8 @@ FAMILIES = {
     "Objectives": kv.Objective,
     "Callbacks": keras.callbacks.Callback,
     "Layers of networks and objectives": keras.layers.Layer,
+    "Where draws are": supports.Support,
+    "What a model takes and says": object,
 }
 EVERYWHERE = ("test_conformance.py", "cases.py", "test_pairs.py")  # all public classes are in these
 
@@ -27,6 +30,8 @@ def classes(family: type) -> list[type]:
     families = list(FAMILIES.values())
     others = (family, *families[: families.index(family)])
     public = [getattr(kv, name) for name in kv.__all__] + [getattr(kv.callbacks, name) for name in kv.callbacks.__all__]
+    public += [value for name, value in vars(supports).items() if isinstance(value, type) and name[0] != "_"]
+    public = [cls for cls in public if getattr(cls, "__module__", "").startswith("keras_vae")]
     found = [cls for cls in public if isinstance(cls, type) and issubclass(cls, family) and cls not in others]
     return [cls for cls in found if not issubclass(cls, others[1:])]
 

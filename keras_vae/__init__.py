@@ -5,7 +5,7 @@ import sys
 
 from keras_vae import backend, interrupts
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public names, in the order in which a newcomer meets them, and where they live.
 _HOMES = {

@@ -35,18 +35,17 @@ def write_saved_model(
             f"{type(model).__name__}.export needs a folder that does not exist yet, such as the next version of a "
             f"served model. Received: {path}, which exists."
         )
-    archive = keras.export.ExportArchive()
-    archive.add_variable_collection("variables", model.weights)
-    archive.add_variable_collection("trainable_variables", model.trainable_weights)
-    for table in _tables(model):
-        archive.track(table)
-    for name, (function, inputs) in signatures.items():
-        archive.add_endpoint(name, function, inputs)
+    # Nothing but the signatures: of a function that the saved object itself has, TensorFlow would trace one more.
+    root = tf.train.Checkpoint(variables=[weight.value for weight in model.weights], tables=_tables(model))
+    served = {name: tf.function(function, inputs, autograph=False) for name, (function, inputs) in signatures.items()}
     with replacing(path) as temporary:
-        archive.write_out(str(temporary), verbose=verbose)
+        tf.saved_model.save(root, str(temporary), signatures=served)
+    if verbose:
+        for name, function in served.items():
+            print(f"{name}: {function.pretty_printed_concrete_signatures()}")
 
 
 def _tables(model: keras.Model) -> list[TrackableResource]:
-    """Of layers such as `IntegerLookup`. To track the model would trace it and each model in it once more."""
+    """Of layers such as `IntegerLookup`."""
     values = [value for layer in layers_of(model) for value in vars(layer).values()]
     return [value for value in values if isinstance(value, TrackableResource)]

@@ -61,7 +61,7 @@ class OptimizerGroups(keras.optimizers.Optimizer):
             )
         super().__init__(learning_rate=0.0, name=name)
         self.optimizers = {group: keras.optimizers.get(optimizer) for group, optimizer in optimizers.items()}
-        self.members = []
+        self.members: list[tuple[str, keras.Variable]] = []
 
     @property
     def learning_rate(self):

@@ -8,6 +8,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_vae import __version__
 from keras_vae.files import replacing, write_npz, write_text
@@ -59,8 +60,8 @@ class Run:
 
     def __init__(self, path: Path, settings: Settings | None, folder: RunFolder | None = None):
         self.path = path
-        self.settings = settings
-        self.folder = folder
+        self.settings: Any = settings
+        self.folder: Any = folder
 
     @classmethod
     def create(cls, path: Path, settings: Settings, overwrite: bool = False) -> "Run":
@@ -199,7 +200,7 @@ class Run:
         settings = self.settings or Settings()
         if likelihood is None and settings.likelihood:
             likelihood = _likelihoods()[settings.likelihood]
-        options = {"batch_size": settings.batch_size, "likelihood": likelihood, "seed": settings.seed}
+        options: dict[str, Any] = {"batch_size": settings.batch_size, "likelihood": likelihood, "seed": settings.seed}
         if like and str(source).endswith(".csv") and self.settings:  # columns are standardised as in training
             options["like"] = datasets.load(self.settings.data, **options)
         return datasets.load(source, **options)

@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.noise import fold
 from keras_vae.trace import is_reparameterized
 
 ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
-
-tfd = tfp.distributions
 
 
 class Sampler:
@@ -31,7 +30,7 @@ class Sampler:
     def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None):
         self.samples = samples
         self.seed = seed
-        self.path = path
+        self.path: Any = path
         self.weights = weights
         self.drawn = 0
 

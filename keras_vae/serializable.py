@@ -32,7 +32,7 @@ class Serializable:
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments by name, after those of the Keras base class where there is one."""
-        inherited = super().get_config() if hasattr(super(), "get_config") else {}
+        inherited: dict = getattr(super(), "get_config", dict)()
         arguments = {name: getattr(self, name) for name in self._argument_names()}
         return inherited | {name: keras.saving.serialize_keras_object(value) for name, value in arguments.items()}
 

@@ -6,9 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
-
-tfd = tfp.distributions
+from tensorflow_probability import distributions as tfd
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Latent:
     value: tf.Tensor | None
     posterior: tfd.Distribution
     prior: tfd.Distribution
-    path: Callable[[tf.Tensor], tf.Tensor] | None = None
+    path: Any = None
     closed_form: bool = True
     present: tf.Tensor | None = None
     drawn: Draw | None = None

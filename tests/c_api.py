@@ -137,7 +137,8 @@ def signatures_of(path) -> dict:
 
 def write_requests(folder, models: dict[str, Path], requests: list[tuple[str, str, dict]]) -> None:
     """Leaves requests, (model, signature, inputs), for the script."""
-    described = {name: [str(path), signatures_of(path)] for name, path in models.items()}
+    asked = {model for model, *_ in requests}
+    described = {name: [str(path), signatures_of(path)] for name, path in models.items() if name in asked}
     named = [[model, signature, list(inputs)] for model, signature, inputs in requests]
     arrays = {f"{number}.{key}": value for number, (*_, given) in enumerate(requests) for key, value in given.items()}
     (Path(folder) / "requests.json").write_text(json.dumps([described, named]))

@@ -10,9 +10,6 @@ import scipy.stats
 import tensorflow as tf
 from cases import AUTOENCODERS, decoder
 from test_conformance import (  # noqa: F401 (these run on the cases of this file)
-    LOAD,
-    SERVE,
-    check_xla_and_mixed_precision,
     test_config_round_trip,
     test_gradients_reach_every_weight,
 )
@@ -206,44 +203,6 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path):
     assert np.abs(whole[0].numpy() - begun[0].numpy()).max() > 0
     for a, b in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
-
-
-@pytest.mark.slow
-def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
-    wanted = []
-    for number, case in enumerate(AUTOENCODERS.values()):
-        x, model = case.data(), case.compiled()
-        model.fit(x, batch_size=len(x), verbose=0)
-        model.save(tmp_path / f"{number}.keras")
-        model.export(tmp_path / f"{number}.saved" / "1")
-        z = model.encode(x)[:4] + 1
-        np.savez(tmp_path / f"{number}.inputs.npz", x=x, z=z)
-        np.savez(tmp_path / f"{number}.npz", x=x)
-        served = {
-            "serving_default": {"mean": model.reconstruct(x)},
-            "encode": {"z": model.encode(x)},
-            "decode": {"mean": model.decode(z).mean()},
-        }
-        logs = model.fit(x, batch_size=len(x), verbose=0).history
-        wanted.append((served, logs["loss"], model.predict(x, verbose=0)))
-    run_python(SERVE + LOAD, tmp_path, len(AUTOENCODERS))
-    for number, (served, loss, mean) in enumerate(wanted):
-        reloaded = np.load(tmp_path / f"{number}.reloaded.npz")
-        np.testing.assert_array_equal(reloaded["loss"], loss)
-        np.testing.assert_array_equal(reloaded["mean"], mean)
-        assert {path.name for path in tmp_path.glob(f"{number}.*.npz")} == {
-            f"{number}.{name}.npz" for name in [*served, "inputs", "reloaded"]
-        }
-        for signature, outputs in served.items():
-            got = np.load(tmp_path / f"{number}.{signature}.npz")
-            assert set(got) == set(outputs)
-            for key, value in outputs.items():
-                assert got[key].dtype == np.float32
-                np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
-
-
-def test_xla_and_mixed_precision(case):
-    check_xla_and_mixed_precision(case)
 
 
 def test_without_corruption(tmp_path):

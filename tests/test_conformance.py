@@ -1,7 +1,7 @@
 """Every public class: shapes, gradients, config, reload and serving in new processes, XLA, mixed precision."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import os
 
 import keras
 import numpy as np
@@ -13,28 +13,35 @@ import keras_vae as kv
 from keras_vae.noise import fold
 from keras_vae.sampling import sampling
 
-# All that a case can differ in, in few cases; the others take minutes: `pytest -m slow tests/test_conformance.py`.
-QUICK = [
-    "convolutional, beta, samples",
-    "VampPrior, DoublyReparameterized",
-    "OneHotCategorical latents, LearnedBaseline",
-    "ConditionalVAE",
-]
-SLOW = [name for name in CASES if name not in QUICK]
+ALL = CASES | AUTOENCODERS  # test_linear.py saves, loads and serves those of LINEAR
 
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
 import sys, numpy as np, keras, keras_vae
+sys.path.insert(0, "tests")
+import cases
 folder = sys.argv[1]
 for number in range(int(sys.argv[2])):
     model = keras.saving.load_model(f"{folder}/{number}.keras")
     assert model.compiled and int(model.optimizer.iterations) == 1
     arrays = np.load(f"{folder}/{number}.npz")
     x, y = arrays["x"], arrays["y"] if "y" in arrays else None
-    logs = model.fit(x, y, batch_size=len(x), verbose=0).history
-    mean = model.predict(x if y is None else (x, y), verbose=0)
-    np.savez(f"{folder}/{number}.reloaded.npz", loss=logs["loss"], mean=mean)
+    loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+    np.savez(f"{folder}/{number}.reloaded.npz", loss=loss, mean=model.reconstruct(model.as_inputs(x, y)))
+"""
+
+COMPILE = """
+import json, traceback
+from test_conformance import ALL, check_xla_and_mixed_precision
+failures = {}
+for name, case in ALL.items():
+    try:
+        check_xla_and_mixed_precision(case)
+    except Exception:
+        failures[name] = traceback.format_exc()
+with open(f"{folder}/xla.json", "w") as file:
+    json.dump(failures, file)
 """
 
 SERVE = """
@@ -56,42 +63,66 @@ def case(request):
     return request.param[1]
 
 
-@pytest.fixture(scope="module", params=[QUICK, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["quick", "slow"])
-def processes(request, tmp_path_factory, run_python):
-    """Cases trained for one step, saved and exported, then loaded and served in two new processes."""
-    folder = tmp_path_factory.mktemp("models")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def results(folder, run_python):
+    """All cases trained for one step, saved and exported; then served, loaded and compiled in a new process.
+
+    One process for all: TensorFlow's import takes as long as several cases. XLA leaves out optimizations of the machine
+    code, which take longer than all else that it does; `XLA_FLAGS= pytest ...` has them in.
+    """
     results = {}
-    for number, name in enumerate(request.param):
-        case = CASES[name]
+    for number, (name, case) in enumerate(ALL.items()):
         (x, y), model = case.arrays(), case.compiled(run_eagerly=True)  # a few steps: tracing them takes longer
-        model.fit(x, y, batch_size=len(x), verbose=0)
+        model.build(x.shape)
+        model.train_on_batch(x, y)
         model.save(folder / f"{number}.keras")
         model.export(folder / f"{number}.saved" / "1")
         np.savez(folder / f"{number}.npz", **({"x": x} if y is None else {"x": x, "y": y}))
-        trace = model(model.as_inputs(x, y))
-        inputs = {"x": x, "condition": y, "seed": 5, "num_samples": 7, "temperature": 0.5}
-        inputs |= {key: latent.value[0] for key, latent in trace.latents.items()}  # z, or z1, ...
-        inputs = {key: value for key, value in inputs.items() if value is not None}
-        np.savez(folder / f"{number}.inputs.npz", **inputs)
-        served = {}
-        for signature, (function, specs) in model.serving_signatures().items():
-            served[signature] = function(*(tf.cast(inputs[spec.name], spec.dtype) for spec in specs))
-        logs = model.fit(x, y, batch_size=len(x), verbose=0).history
-        results[name] = (number, served, logs["loss"], model.predict(x if y is None else (x, y), verbose=0))
-    with ThreadPoolExecutor() as both:
-        list(both.map(lambda code: run_python(code, folder, len(results)), (LOAD, SERVE)))
-    return folder, results
+        served = expected_answers(model, x, y, folder / f"{number}.inputs.npz")
+        model.reset_metrics()
+        loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+        results[name] = (number, served, loss, model.reconstruct(model.as_inputs(x, y)))
+    flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    run_python(SERVE + LOAD + COMPILE, folder, len(results), XLA_FLAGS=flags)
+    return results
+
+
+def expected_answers(model, x, y, path) -> dict:
+    """What the signatures of a model are to answer, by its methods; the inputs are kept at `path`."""
+    inputs, given = model.as_inputs(x, y), () if y is None else (y,)
+    latents = {name: latent.value[0] for name, latent in model(inputs).latents.items()}  # z, or z1, ...
+    served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {"condition": y})
+    np.savez(path, **served | (latents or {"z": model.encode(x)}))
+    answers = {"serving_default": {"mean": model.reconstruct(inputs)}}
+    if not latents:
+        return answers | {"encode": {"z": model.encode(x)}, "decode": {"mean": model.decode(model.encode(x)).mean()}}
+    count = 7 if y is None else y
+    draws = model.sample_prior(count, 5, 0.5)
+    draws = draws if isinstance(draws, dict) else {"z": draws}
+    answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
+    answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
+    answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
+    if set(latents) == {"z"}:
+        posterior = model.encode(x, *given)
+        answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}
+        answers["decode"] = {"mean": model.decode(latents["z"], *given).mean()}
+    return answers
 
 
 def test_every_public_class_has_a_case():
     public = {value for name in kv.__all__ if isinstance(value := getattr(kv, name), type)}
     public = {cls for cls in public if issubclass(cls, kv.serializable.Serializable)} - ABSTRACT
     covered = set()
-    for case in CASES.values():
-        model = case.compiled()
-        covered |= {type(part) for part in (model, model.loss, *model._flatten_layers())}
-    for case in [*LINEAR.values(), *AUTOENCODERS.values()]:
-        covered |= {type(part) for part in case.model()._flatten_layers()}
+    for case in (CASES | AUTOENCODERS | LINEAR).values():
+        model = case.model()
+        objective = case.objective()
+        groups = [layer for layers in objective.groups.values() for layer in layers]
+        covered |= {type(part) for part in (objective, *groups, *model._flatten_layers())}
     assert public <= covered, f"add a case to tests/cases.py for {public - covered}"
 
 
@@ -137,16 +168,14 @@ def test_config_round_trip(case):
     assert not {id(layer) for layer in copy._flatten_layers()} & {id(layer) for layer in model._flatten_layers()}
 
 
-def test_reload_in_a_new_process_trains_on(processes):
-    folder, results = processes
+def test_reload_in_a_new_process_trains_on(folder, results):
     for name, (number, _, loss, mean) in results.items():
         with np.load(folder / f"{number}.reloaded.npz") as reloaded:
             np.testing.assert_array_equal(reloaded["loss"], loss, err_msg=name)
             np.testing.assert_array_equal(reloaded["mean"], mean, err_msg=name)
 
 
-def test_saved_model_gives_the_same_values_without_this_package(processes):
-    folder, results = processes
+def test_saved_model_gives_the_same_values_without_this_package(folder, results):
     for name, (number, served, _, _) in results.items():
         for signature, outputs in served.items():
             got = np.load(folder / f"{number}.{signature}.npz")
@@ -179,9 +208,10 @@ def test_signatures_give_what_the_methods_give():
             np.testing.assert_allclose(got[key], value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
-def test_xla_and_mixed_precision_with_static_shapes(name):
-    check_xla_and_mixed_precision(CASES[name])
+@pytest.mark.parametrize("name", ALL)
+def test_xla_and_mixed_precision_with_static_shapes(name, folder, results):
+    failures = json.loads((folder / "xla.json").read_text())
+    assert name not in failures, failures[name]
 
 
 def check_xla_and_mixed_precision(case):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from cases import binary_images, sparse
 
 import keras_vae as kv
 from keras_vae.callbacks import CyclicalSchedule, ExponentialSchedule, LinearSchedule, Schedule
@@ -547,3 +548,50 @@ def test_vimco_where_draws_weigh_nothing(zeros):
         score = float(draws[j]) - 1 / (1 + np.exp(-0.3))  # d log q / d logit, and d log w = -d log q
         expected -= (signal - share[j]) * score
     np.testing.assert_allclose(tape.gradient(loss, logits)[0, 0], expected, rtol=1e-4)
+
+
+# --- terms of the model ----------------------------------------------------------------------------------------------
+
+
+def test_terms_are_weighted_and_logged():
+    x = binary_images((5,))
+    logs = {}
+    for name, objective in {
+        "plain": kv.ELBO(beta=0.5),
+        "none": kv.Weighted(kv.ELBO(beta=0.5), {}),
+        "weighted": kv.Weighted(kv.ELBO(beta=0.5), {"size": 3.0}),
+    }.items():
+        keras.utils.set_random_seed(0)
+        model = sparse()
+        model.compile("adam", objective, jit_compile=False)
+        logs[name] = model.evaluate(x, verbose=0, return_dict=True)
+        assert logs[name]["size"] > 0
+    assert logs["none"] == logs["plain"]
+    bound = 0.5 * logs["plain"]["kl"] - logs["plain"]["log_likelihood"]
+    assert logs["plain"]["loss"] == pytest.approx(bound + logs["plain"]["size"], rel=1e-5)
+    assert logs["weighted"]["loss"] == pytest.approx(bound + 3 * logs["weighted"]["size"], rel=1e-5)
+
+
+def test_weights_of_terms_are_scheduled_beside_the_numbers_of_the_objective():
+    x, model = binary_images((5,)), sparse()
+    model.compile("adam", kv.Weighted(kv.ELBO(beta=2.0), {"size": 3.0}), jit_compile=False)
+    schedules = [
+        kv.callbacks.LinearSchedule(name, start=0.0, end=end, epochs=1)
+        for name, end in {"weights.size": 4.0, "beta": 1.0}.items()
+    ]
+    history = model.fit(x, epochs=2, verbose=0, callbacks=schedules).history
+    log = {name: np.array(values) for name, values in history.items()}
+    weights = np.array([0.0, 1.0])
+    expected = weights * log["kl"] - log["log_likelihood"] + 4 * weights * log["size"]
+    np.testing.assert_allclose(log["loss"], expected, rtol=1e-5)
+
+
+def test_weights_need_terms_of_the_model():
+    model = sparse()
+    model.compile("adam", kv.Weighted(kv.ELBO(), {"sizes": 1.0}), jit_compile=False)
+    with pytest.raises(ValueError, match=r"Weighted needs names of the terms size in weights\. Received: sizes"):
+        model.fit(binary_images((5,)), verbose=0)
+    with pytest.raises(TypeError, match="Weighted needs an objective, such as ELBO"):
+        kv.Weighted("elbo", {})
+    with pytest.raises(ValueError, match=r"Weighted needs weights\['size'\] to be a number, 0 or more"):
+        kv.Weighted(kv.ELBO(), {"size": -1.0})

@@ -219,11 +219,11 @@ def test_seed_and_temperature_have_defaults_in_the_signature(server):
     np.testing.assert_allclose(answers[0][2]["mean"], server.models["Bernoulli"].generate(4, seed=0), rtol=1e-5)
 
 
-def compared(server: Server, count: int, seed: int) -> dict[str, int]:
-    """Asks so many generated requests of all models; an answer is that of the methods, or an error where they raise."""
+def compared(server: Server, names: list[str], count: int, seed: int) -> dict[str, int]:
+    """Asks so many generated requests of these models: each answer is that of the methods, or an error."""
     requests, good = [], {}
     for number in range(count):
-        name = list(server.models)[number % len(server.models)]
+        name = names[number % len(names)]
         if name not in good:
             inputs = good_inputs(name, server.models[name])
             good[name] = Requests(server.specs[name], inputs, seed + number)
@@ -257,13 +257,13 @@ def compared(server: Server, count: int, seed: int) -> dict[str, int]:
 
 
 def test_generated_requests_are_answered_rightly_or_refused(server):
-    counts = compared(server, 150, seed=0)
+    counts = compared(server, ["HierarchicalVAE", "ConditionalVAE", "FactorAnalysis of images"], 150, seed=0)
     assert min(counts.values()) > 30, counts  # both kinds, and each followed by a good request
 
 
 @pytest.mark.slow
 def test_thousands_of_generated_requests_to_all_models(tmp_path):
-    counts = compared(Server(tmp_path, {name: built(name) for name in ALL}), 3000, seed=1)
+    counts = compared(Server(tmp_path, {name: built(name) for name in ALL}), list(ALL), 3000, seed=1)
     assert min(counts.values()) > 500, counts
 
 
@@ -332,7 +332,7 @@ def test_a_million_rows_take_bounded_memory(tmp_path):
     model = image_vae()
     model.build((None, 8, 8, 1))
     server = Server(tmp_path, {"vae": model}, max_bytes=2**26)
-    c_api.write_requests(tmp_path, server.paths, [])
+    c_api.write_requests(tmp_path, server.paths, [("vae", "encode", {})])
     code = """
 import json, resource, sys, time
 import numpy as np

@@ -244,6 +244,28 @@ def test_a_density_that_runs_a_network_knows_whether_it_trains():
     assert np.abs(log_likelihood(True, 1) - log_likelihood(True, 2)).max() > 0.01, "values are masked in training"
 
 
+def test_a_draw_keeps_what_its_density_needs_along_a_path():
+    value, point = tf.Variable([0.2, 0.9]), tf.Variable([-1.4, 2.2])
+    draw = kv.Draw(tf.identity(value), point=tf.identity(point), log_prob=tf.constant(-1.0))
+    with tf.GradientTape() as tape:
+        moved = kv.Draw(tf.identity(value), tf.identity(point), draw.log_prob).along(tf.stop_gradient)
+        total = tf.reduce_sum(moved.value) + tf.reduce_sum(moved.point)
+    np.testing.assert_array_equal(moved.value, value)
+    np.testing.assert_array_equal(moved.point, point)
+    assert moved.log_prob is draw.log_prob
+    assert tape.gradient(total, [value, point]) == [None, None]
+    assert draw.along(tf.identity).point is not None
+    assert kv.Draw(value).along(tf.identity).point is None
+
+
+def test_what_an_example_lacks_is_a_maybe():
+    x, y = STRUCTURES["partly labelled"][2:4]
+    _, label = compiled("partly labelled", run_eagerly=True).as_inputs(x, y)
+    assert isinstance(label, kv.Maybe)
+    np.testing.assert_array_equal(label.known, ~np.isnan(y).any(axis=1))
+    np.testing.assert_array_equal(label.value, np.nan_to_num(y))
+
+
 def test_missing_labels_are_said_as_such():
     model, (x, y) = compiled("partly labelled", run_eagerly=True), STRUCTURES["partly labelled"][2:4]
     model.build(x.shape)

@@ -22,12 +22,14 @@ POINTS = {
     kinds.PositiveNumbers(): ([1e-30, 1e30, 0.0, -1.0, INF, NAN], [True, True, *[False] * 4]),
     kinds.UnitInterval(): ([0.0, 0.5, 1.0, -1e-6, 1.001, INF, NAN], [True] * 3 + [False] * 4),
     kinds.ZerosAndOnes(): ([0.0, 1.0, 0.5, -5.0, 2.0, NAN], [True] * 3 + [False] * 3),
+    kinds.Interval(-2.0, 1.0): ([-2.0, 0.3, 1.0, -2.1, 1.1, INF, NAN], [True] * 3 + [False] * 4),
     kinds.Counts(): ([0.0, 7.0, -1.0, 0.5, INF, NAN], [True, True] + [False] * 4),
     kinds.Levels(3): ([0.0, 2.0, 3.0, -1.0, 1.5, NAN], [True, True] + [False] * 4),
     GRID: ([-1.0, -0.5, 1.0, 0.501, 0.25, -1.5, 1.5, INF, NAN], [True] * 4 + [False] * 5),
     kinds.OneHotVectors(): ([[0, 1], [1, 1], [0, 0], [2, -1], [0.5, 0.5], [1, NAN]], [True] + [False] * 5),
     kinds.SimplexPoints(): ([[0.2, 0.8], [0.0, 1.0], [0.5, 0.6], [1.5, -0.5], [NAN, 1.0]], [True, True] + [False] * 3),
     kinds.SpherePoints(): ([[0.6, -0.8], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [NAN, 1.0]], [True, True] + [False] * 3),
+    kinds.BallPoints(): ([[0.6, -0.8], [0.1, 0.0], [0.0, 0.0], [1.0, 0.5], [NAN, 0.0]], [True] * 3 + [False] * 2),
     ROW: ([[-1.0, NAN, 2.0], [0.0, 0.0, NAN]], [[True] * 3] * 2),
 }  # fmt: skip
 
@@ -94,6 +96,20 @@ def test_draws_are_in_the_support(kind):
     draws = layer().sample(500, seed=fold(1))
     assert np.all(layer.support.contains(draws))
     layer.check_values(draws)
+
+
+class Increasing(kinds.VectorSupport):
+    description = "increasing numbers"
+    needed = "that increase."
+
+    def contains_vectors(self, vectors):
+        return tf.reduce_all(vectors[..., 1:] > vectors[..., :-1], axis=-1, keepdims=True)
+
+
+def test_vectors_of_ones_own():
+    np.testing.assert_array_equal(Increasing().contains(np.float32([[1, 2, 3], [1, 3, 2]])), [[True] * 3, [False] * 3])
+    with pytest.raises(ValueError, match=r"Layer needs data that increase\. Received: "):
+        Increasing().check("Layer", np.float32([[1, 3, 2]]), "data")
 
 
 class NegativeNumbers(kinds.Support):

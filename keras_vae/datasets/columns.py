@@ -275,7 +275,8 @@ def describe_column(
             f"categories, say likelihood={{{name!r}: Categorical}}."
         )
     if kind is None:
-        kind = Categorical if texts else _kind_of(np.array(list(filter(math.isfinite, numbers))))
+        known = [number for number in numbers if number is not None and math.isfinite(number)]
+        kind = Categorical if texts else _kind_of(np.array(known))
     missing = 1 - len(in_training) / len(training)
     if issubclass(kind, Categorical):
         categories = sorted(set(observed), key=None if texts else float)

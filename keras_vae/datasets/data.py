@@ -1,6 +1,7 @@
 """Examples -> train, validation and test pipelines of observations."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ class Source:
     """
 
     name: str
-    splits: dict[str, Rows]
+    splits: Mapping[str, Rows]
     levels: float | None = None
     columns: tuple[str, ...] | None = None
     table: Table | None = None
@@ -126,12 +127,11 @@ def observe(
     likelihood, observation = _choose(source, likelihood, sample, like)
     scaled = (sample.astype(np.float32) - observation.offset) / observation.scale
     transformed = source.table or observation  # who knows offset and scale
-    batching = {"batch_size": batch_size, "drop_remainder": drop_remainder}
     return Data(
         name=source.name,
-        train=_training(train, observation, seed, **batching),
-        validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), **batching),
-        test=_evaluation(source.splits["test"], observation, fold(seed, 2), **batching),
+        train=_training(train, observation, seed, batch_size, drop_remainder),
+        validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), batch_size, drop_remainder),
+        test=_evaluation(source.splits["test"], observation, fold(seed, 2), batch_size, drop_remainder),
         shape=tuple(train.shape),
         value_range=(0.0, 1.0) if observation.drawn else (float(np.nanmin(scaled)), float(np.nanmax(scaled))),
         likelihood=likelihood,
@@ -191,11 +191,13 @@ def _continuous(source: Source, binary: bool, sample: np.ndarray, like: Data | N
     return Observation(words, offset.astype(np.float32), scale.astype(np.float32))
 
 
-def _training(rows: Rows, observation: Observation, seed: int, **batching) -> tf.data.Dataset:
+def _training(
+    rows: Rows, observation: Observation, seed: int, batch_size: int, drop_remainder: bool
+) -> tf.data.Dataset:
     def observe_batch(stored, epoch, number):
         return observation(stored, fold(seed, 0, epoch, number))
 
-    return rows.training(seed, observe_batch, **batching)
+    return rows.training(seed, observe_batch, batch_size, drop_remainder)
 
 
 def _evaluation(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_source
 from keras_vae.datasets.data import Data, Source, observe
@@ -66,12 +67,13 @@ def load(
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or (like is not None and like.table is not None)
     if typed:
         return observe(_find_table(source, seed, likelihood, like), batch_size, None, seed, None, drop_remainder)
-    if likelihood is not None and not _is_kind(likelihood):
+    kind = likelihood if _is_kind(likelihood) else None
+    if kind is not likelihood:
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    return observe(_find(source, seed), batch_size, likelihood, seed, like, drop_remainder)
+    return observe(_find(source, seed), batch_size, kind, seed, like, drop_remainder)
 
 
-def _is_kind(likelihood) -> bool:
+def _is_kind(likelihood) -> TypeGuard[type[DistributionLayer]]:
     return isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)
 
 

@@ -69,7 +69,9 @@ class ReadRows(IndexedRows):
         dtype: of what `read` returns.
     """
 
-    def __init__(self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, shape: tuple, dtype: np.dtype):
+    def __init__(
+        self, read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, shape: tuple, dtype: np.dtype | type
+    ):
         self.read = read
         self.rows = rows
         self.shape = tuple(shape)

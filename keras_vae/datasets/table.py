@@ -56,7 +56,8 @@ def typed_source(
             )
     parts = split_rows(len(lines), seed, str(path))
     columns = {name: [cells[place] for _, cells in lines] for place, name in enumerate(names)}
-    if like is None:
+    table = None if like is None else like.table
+    if table is None:
         given = {name: kinds.get(name) for name in names if kinds.get(name, name) is not None}
         described = [
             describe_column(name, columns[name], parts["train"], kind, str(path)) for name, kind in given.items()
@@ -64,8 +65,6 @@ def typed_source(
         if not described:
             raise ValueError(f"datasets.load needs a column. Received: likelihood={dict(kinds)}, which leaves all out.")
         table = Table(tuple(described))
-    else:
-        table = like.table
 
     def place(row: int) -> str:
         return f"{path}, line {lines[row][0]}"

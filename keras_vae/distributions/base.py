@@ -6,14 +6,12 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.networks.shapes import as_shape
 from keras_vae.serializable import Serializable
-
-tfd = tfp.distributions
 
 
 class DistributionLayer(Serializable, keras.layers.Layer):

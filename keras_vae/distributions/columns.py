@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
@@ -17,8 +18,6 @@ from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.noise import fold
 from keras_vae.trace import with_parameters
-
-tfd = tfp.distributions
 
 
 class Columns(DistributionLayer):
@@ -79,7 +78,7 @@ class Columns(DistributionLayer):
         self._stand_ins = tuple(layer.support.stand_in for layer in self.parts)
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]
         """The supports of the columns, in their order."""
         layers = self.columns.values()
         return Product(tuple(layer.support for layer in layers), tuple(layer.event_shape[0] for layer in layers))

@@ -4,13 +4,12 @@ import math
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.special import exp_in_range, in_support, log1mexp, log_gamma_half_step
 from keras_vae.distributions.supports import PositiveNumbers, UnitInterval
 from keras_vae.noise import fold, standard_normal, uniform
-
-tfd = tfp.distributions
 
 
 class Laplace(ScaledLayer):

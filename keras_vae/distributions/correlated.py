@@ -7,12 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.noise import standard_normal
-
-tfd = tfp.distributions
 
 
 class FullCovarianceNormal(ScaledLayer):
@@ -66,7 +65,7 @@ class LowRankNormal(ScaledLayer):
         require_vector(self)
 
     @property
-    def params_initializer(self) -> keras.initializers.Initializer:
+    def params_initializer(self) -> keras.initializers.Initializer:  # type: ignore[override]
         """At u = 0 its gradient would be 0."""
         return keras.initializers.RandomNormal(stddev=0.1)
 

@@ -2,14 +2,13 @@
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer, Independent, TensorDistribution
 from keras_vae.distributions.draws import log_gamma, poisson
 from keras_vae.distributions.special import exp_in_range, in_support, log_factorial, log_ways, reached_above
 from keras_vae.distributions.supports import Counts
 from keras_vae.noise import fold, uniform
-
-tfd = tfp.distributions
 
 
 class _Counts(DistributionLayer):

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent
 from keras_vae.distributions.special import in_support, softplus
 from keras_vae.distributions.supports import Levels, OneHotVectors, Support, ZerosAndOnes
 from keras_vae.noise import categorical, logistic
-
-tfd = tfp.distributions
 
 
 class Bernoulli(DistributionLayer):
@@ -61,12 +60,12 @@ class Categorical(DistributionLayer):
         self.levels = whole_number(self, "levels", levels, least=2)
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]
         """0, 1, ..., levels - 1."""
         return Levels(self.levels)
 
     @property
-    def params_per_value(self) -> int:
+    def params_per_value(self) -> int:  # type: ignore[override]
         """The log-odds of each level."""
         return self.levels
 

@@ -6,14 +6,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 from keras_vae.distributions.special import in_support, log1mexp, reached
 from keras_vae.distributions.supports import Grid, Support
 from keras_vae.noise import categorical, fold, logistic
-
-tfd = tfp.distributions
 
 
 class DiscretizedLogistic(DistributionLayer):
@@ -55,17 +54,17 @@ class DiscretizedLogistic(DistributionLayer):
         self.low, self.high = float(low), float(high)
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]
         """The grid."""
         return Grid(self.levels, self.low, self.high)
 
     @property
-    def params_per_value(self) -> int:
+    def params_per_value(self) -> int:  # type: ignore[override]
         """Location and log scale, and in a mixture a weight, of each component."""
         return 2 if self.components == 1 else 3 * self.components
 
     @property
-    def params_initializer(self) -> str:
+    def params_initializer(self) -> str:  # type: ignore[override]
         """Equal components would stay equal."""
         return "zeros" if self.components == 1 else keras.initializers.RandomNormal(stddev=0.5)
 

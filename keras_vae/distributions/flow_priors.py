@@ -5,7 +5,7 @@ from functools import partial
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer
@@ -14,8 +14,6 @@ from keras_vae.distributions.flows import mades, with_reversals
 from keras_vae.distributions.transforms import AffineAutoregressive, Coupling, Inverse, TransformedNormal
 from keras_vae.networks.masked import small_normal
 from keras_vae.networks.rows import by_rows
-
-tfd = tfp.distributions
 
 BOUND = 3.0  # of the absolute log-scale of one step, so that no step can overflow
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import DistributionLayer
@@ -21,8 +21,6 @@ from keras_vae.distributions.transforms import (
     TransformedNormal,
 )
 from keras_vae.networks.masked import MADE
-
-tfd = tfp.distributions
 
 MIN_SCALE = 1e-3  # the smallest standard deviation of the noise of a posterior
 GATE = 1.5  # sigmoid(1.5) = 0.82: a step of an inverse autoregressive flow begins by keeping most of its input

@@ -3,19 +3,19 @@
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive, whole_number
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, dimensions
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.distributions.supports import Support
 from keras_vae.noise import categorical, fold
-
-tfd = tfp.distributions
 
 
 class NormalMixture(ScaledLayer):
@@ -50,7 +50,7 @@ class NormalMixture(ScaledLayer):
         return (self.components, 1 + 2 * math.prod(self.event_shape))
 
     @property
-    def params_initializer(self) -> keras.initializers.Initializer:
+    def params_initializer(self) -> keras.initializers.Initializer:  # type: ignore[override]
         """Equal components would stay equal."""
         return keras.initializers.RandomNormal(stddev=1.0)
 
@@ -94,10 +94,10 @@ class VampPrior(DistributionLayer):
         self.components = whole_number(self, "components", components, least=2)
         self.mean, self.stddev = float(mean), positive(self, "stddev", stddev)
         self.low, self.high = low, high
-        self._posterior = None
+        self._posterior: Any = None  # a weak reference, once there is one
 
     @property
-    def support(self) -> Support:
+    def support(self) -> Support:  # type: ignore[override]
         """Where draws of the posterior are."""
         return super().support if self._posterior is None else self._posterior().support
 

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import fraction, positive
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer
 from keras_vae.distributions.special import reached
 from keras_vae.noise import standard_normal
 from keras_vae.sampling import mean_of_examples
-
-tfd = tfp.distributions
 
 
 class Normal(ScaledLayer):

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution
 from keras_vae.distributions.supports import SimplexPoints, UnitInterval
 from keras_vae.noise import gumbel, logistic
 from keras_vae.trace import Draw
-
-tfd = tfp.distributions
 
 TINY = 2.0**-126  # what stands for a 0 in the logarithm of a value that is no draw
 

@@ -111,8 +111,8 @@ def log_gamma_half_step(z: tf.Tensor) -> tf.Tensor:
 
 
 # artanh(s) / s as a polynomial in s^2, for s from 0 to 1/3: off by 4e-9 at most, less than the rounding of float32.
-_ARTANH = Chebyshev.interpolate(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, domain=[0, 1 / 9])
-_ARTANH = _ARTANH.convert(kind=Polynomial).coef.tolist()
+_SERIES = Chebyshev.interpolate(lambda square: np.arctanh(np.sqrt(square)) / np.sqrt(square), 4, domain=[0, 1 / 9])
+_ARTANH: list[float] = _SERIES.convert(kind=Polynomial).coef.tolist()
 
 
 def softplus(x: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.correlated import require_vector
@@ -12,8 +13,6 @@ from keras_vae.distributions.special import unit_vector
 from keras_vae.distributions.supports import SpherePoints
 from keras_vae.distributions.transforms import Reflection
 from keras_vae.noise import fold, standard_normal, uniform
-
-tfd = tfp.distributions
 
 
 class PowerSpherical(DistributionLayer):
@@ -42,7 +41,7 @@ class PowerSpherical(DistributionLayer):
         return (self.event_shape[0] + 1,)
 
     @property
-    def params_initializer(self) -> str:
+    def params_initializer(self) -> str:  # type: ignore[override]
         """The zero vector has no direction."""
         return "ones"
 

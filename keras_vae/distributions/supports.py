@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.special import exp_in_range, unit_vector
-
-tfd = tfp.distributions
 
 
 class Support:
@@ -183,7 +181,7 @@ class Interval(Support):
     high: float
 
     @property
-    def needed(self) -> str:
+    def needed(self) -> str:  # type: ignore[override]
         """The end of a sentence."""
         return f"from {self.low:g} to {self.high:g}."
 
@@ -193,7 +191,7 @@ class Interval(Support):
 
 @dataclass(frozen=True)
 class Counts(_Whole):
-    """0, 1, 2, ..."""
+    """Whole numbers from 0."""
 
     description = "counts"
     needed = "that are counts, 0, 1, 2, ..."
@@ -218,12 +216,12 @@ class Levels(_Whole):
     number: int
 
     @property
-    def description(self) -> str:
+    def description(self) -> str:  # type: ignore[override]
         """How they are named beside others."""
         return f"{self.number} levels"
 
     @property
-    def needed(self) -> str:
+    def needed(self) -> str:  # type: ignore[override]
         """The end of a sentence."""
         return f"that are 0, 1, ..., {self.number - 1}."
 
@@ -248,12 +246,12 @@ class Grid(_Whole):
     high: float
 
     @property
-    def description(self) -> str:
+    def description(self) -> str:  # type: ignore[override]
         """How they are named beside others."""
         return f"numbers on a grid of {self.levels} levels from {self.low:g} to {self.high:g}"
 
     @property
-    def stand_in(self) -> float:
+    def stand_in(self) -> float:  # type: ignore[override]
         """The lowest level."""
         return self.low
 
@@ -281,7 +279,7 @@ class Grid(_Whole):
         super().check(title, values, name)
 
     @property
-    def needed(self) -> str:
+    def needed(self) -> str:  # type: ignore[override]
         """The end of a sentence about the range alone."""
         return f"in [{self.low:g}, {self.high:g}]."
 

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions.mixtures import Mixture
 from keras_vae.distributions.supports import RealNumbers, Support
-
-tfd = tfp.distributions
 
 
 def tempered_draws(

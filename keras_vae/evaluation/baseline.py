@@ -5,11 +5,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer
-
-tfd = tfp.distributions
 
 
 def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.ndarray:

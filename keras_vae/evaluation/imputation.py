@@ -1,8 +1,10 @@
 """What a model says about the values that are missing in a row."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_seed
 from keras_vae.distributions import Columns
@@ -13,8 +15,6 @@ from keras_vae.models.base import ROWS
 from keras_vae.noise import fold, standard_normal
 from keras_vae.sampling import sampling
 from keras_vae.trace import Trace
-
-tfd = tfp.distributions
 
 
 def impute(
@@ -55,11 +55,11 @@ def impute(
     _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
     found = model.look_at("impute", data)
     estimate = kept(model, lambda: _Expectation(model) if draws is None else _Draws(model, draws), "impute", draws)
-    rows, filled = [], []
+    batches, filled = [], []
     for number, inputs in enumerate(inputs_of(model, found, batch_size)):
-        rows.append(_rows(model, inputs))
+        batches.append(_rows(model, inputs))
         filled.append(estimate(samples, fold(seed, number), inputs))
-    rows = np.concatenate(rows)
+    rows = np.concatenate(batches)
     return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows).astype(np.float32)
 
 
@@ -121,7 +121,7 @@ class _Estimate:
     def __call__(self, samples: int, seed: tf.Tensor, *batch) -> np.ndarray:
         batch = tf.nest.map_structure(tf.constant, batch)
         size = max(1, ROWS // len(tf.nest.flatten(batch)[0]))
-        kept = None
+        kept: Any = None
         for first in range(0, samples, size):
             count = tf.constant(min(size, samples - first))
             new = [part.numpy().astype(np.float64) for part in self.chunk(count, fold(seed, first), *batch)]

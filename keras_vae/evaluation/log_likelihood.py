@@ -114,7 +114,8 @@ def log_likelihood(
     compiled = kept(model, lambda: _compiled(model, samples, rows), "log_likelihood", samples, rows)
     progress = Progress(resume, model, samples, seed)
     bar = keras.utils.Progbar(number_of_batches(found, batch_size), unit_name="batch") if verbose else None
-    largest, under_way = 0, collections.deque()
+    largest = 0
+    under_way: collections.deque = collections.deque()
 
     def finish(most: int) -> None:
         """Waits until so many batches are under way, at most."""

@@ -32,10 +32,10 @@ class Progress:
             f"config={zlib.crc32(structure_of(model).encode()):08x}"
         )
         if self.path is not None and self.path.exists():
-            self._read()
+            self._read(self.path)
 
-    def _read(self) -> None:
-        with np.load(self.path, allow_pickle=False) as file:
+    def _read(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != self.key:
                 raise ValueError(
                     f"log_likelihood needs resume to name a new file, or one of the same model and arguments: "
@@ -89,5 +89,5 @@ class Progress:
 def _checksum(*arrays: np.ndarray) -> int:
     checksum = 0
     for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)  # type: ignore[arg-type]
     return checksum

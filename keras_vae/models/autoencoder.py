@@ -2,15 +2,13 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
-
-tfd = tfp.distributions
 
 
 class Autoencoder(LatentVariableModel):

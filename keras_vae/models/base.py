@@ -4,10 +4,11 @@ import collections
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.keras_names import batches_trained, loss_mean
@@ -22,8 +23,6 @@ from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
 from keras_vae.serving import Signatures
 from keras_vae.trace import Latent, Trace, draw_from
 from keras_vae.training.finite import finite_or_stop
-
-tfd = tfp.distributions
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
 
@@ -146,7 +145,7 @@ class LatentVariableModel(KerasContract):
                 trace = self(self.as_inputs(x, y), training=True)
                 losses = self._group_losses(trace, sample_weight)
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
-        gradients = {}
+        gradients: dict[int, Any] = {}
         for weights, loss in losses_and_weights(self, scaled):
             found = tape.gradient(loss, weights)
             gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
@@ -275,7 +274,7 @@ class LatentVariableModel(KerasContract):
             for name in ("reconstruct", "generate", "sample")
             if getattr(type(self), name) is not getattr(LatentVariableModel, name)
         }
-        make = Signatures(self, **limits)
+        make = Signatures(self, None, **limits)
         names = ["serving_default"] if "reconstruct" in own else []
         if names and "seed" in inspect.signature(own["reconstruct"]).parameters:
             names.append("reconstruct")
@@ -292,7 +291,7 @@ class LatentVariableModel(KerasContract):
 
         A subclass does here, once, what does not depend on the draws, such as encoding `x`.
         """
-        return functools.partial(self, x, training=False)
+        return functools.partial(self.__call__, x, training=False)
 
     def importance_weights(self, x, num_samples, seed=0, rows: int = ROWS) -> tuple[tf.Tensor, tf.Tensor]:
         """Importance-sampled log p(x), and how many draws it rests on.

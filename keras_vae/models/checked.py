@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,14 +33,16 @@ class CheckedModel(Serializable, keras.Model):
         return Inputs(Field(self.likelihood.event_shape, observed=self.likelihood))
 
     @property
-    def event_shape(self) -> tuple[int, ...]:
+    def event_shape(self) -> tuple:
         """Shape of one observation: of the first part of it where there are several."""
-        return self._observed[0].shape
+        shape: Any = self._observed[0].shape
+        return shape
 
     @property
     def dimensions(self) -> int:
         """Number of values of one observation."""
-        return sum(math.prod(field.shape) for field in self._observed)
+        shapes: list[Any] = [field.shape for field in self._observed]
+        return sum(map(math.prod, shapes))
 
     @property
     def discrete(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.models.inputs import Field, Inputs
@@ -11,8 +11,6 @@ from keras_vae.models.single_latent import SingleLatentModel, build_layers, chec
 from keras_vae.networks.shapes import as_shape
 from keras_vae.noise import fold
 from keras_vae.sampling import within_sampling
-
-tfd = tfp.distributions
 
 
 class ConditionalVAE(SingleLatentModel):

@@ -1,9 +1,10 @@
 """The Keras side of a model: compile, fit, evaluate, predict, save and export."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -24,7 +25,7 @@ from keras_vae.training.feed import Feed
 class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
-    objective_layers = ()  # those that `compile` got with the objective
+    objective_layers: Sequence = ()  # those that `compile` got with the objective
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
 
     def __init__(self, **kwargs):
@@ -322,7 +323,8 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             jit_compile: whether XLA compiles it.
         """
         name = f"{kind}_function"
-        current, chosen = getattr(self, name), self.jit_compile
+        current: Any = getattr(self, name)
+        chosen: bool = self.jit_compile  # type: ignore[has-type]
         self.jit_compile = jit_compile
         try:
             getattr(super(), f"make_{name}")(force=True)
@@ -332,8 +334,9 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             self.jit_compile = chosen
 
     def _require_idle(self, method: str) -> None:
-        if running(self):
+        outer = running(self)
+        if outer:
             raise RuntimeError(
-                f"{type(self).__name__}.{method} needs the {running(self).method} that is running to end first. "
+                f"{type(self).__name__}.{method} needs the {outer.method} that is running to end first. "
                 "Received: a call from one of its callbacks."
             )

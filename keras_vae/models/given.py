@@ -29,13 +29,13 @@ class Given:
     """
 
     owner: str
-    arrays: tuple[Any, np.ndarray | None] | None
+    arrays: Any
     batches: Any
     first: Any
 
     @property
-    def size(self) -> int | None:
-        """Examples in `first`."""
+    def size(self) -> Any:
+        """The number of examples in `first`; None where only Keras can read it."""
         return None if self.first is None else len(tf.nest.flatten(self.first)[0])
 
     def first_batch(self, batch_size: int | None) -> list[np.ndarray] | None:
@@ -68,7 +68,7 @@ class Given:
             return self.batches
         call_inputs, weights = self.arrays
         x, y = call_inputs if inputs.y is not None else (call_inputs, None)
-        packed = (x,) if y is None else (x, y)
+        packed: tuple = (x,) if y is None else (x, y)
         if weights is not None:
             packed = (x, weights if y is None else y, weights)  # Keras drops weights that come without targets
         return array_batches(packed, batch_size or 32, shuffle, seed)
@@ -111,7 +111,7 @@ def as_array(owner: str, value) -> np.ndarray:
             "to_tensor(), tf.sparse.to_dense(...) or toarray() is one."
         )
     if np.ma.isMaskedArray(value):
-        value = value.astype(np.float32).filled(np.nan)
+        value = np.ma.filled(value.astype(np.float32), np.nan)
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
@@ -15,8 +15,6 @@ from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
-
-tfd = tfp.distributions
 
 
 class HierarchicalVAE(LatentVariableModel):

@@ -80,7 +80,7 @@ class Field:
 
     def spec(self) -> tf.TensorSpec:
         """Of a served input, any batch size."""
-        return tf.TensorSpec([None, *self.shape], self.dtype, name=self.name)
+        return tf.TensorSpec(None if self.shape is None else [None, *self.shape], self.dtype, name=self.name)
 
 
 def _itself(field: Field, value):

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.base import Independent
@@ -26,8 +26,6 @@ from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.vae import UnconditionalModel
 from keras_vae.sampling import within_sampling
 from keras_vae.serving import Rows, Signatures
-
-tfd = tfp.distributions
 
 ROWS = 2**12  # rows of an array that are looked at together
 
@@ -131,6 +129,8 @@ class LinearGaussian(UnconditionalModel):
         """Observations as rows, shape (batch, size), float64 where they are, else float32."""
         x = x if tf.is_tensor(x) else np.asarray(x)
         self.check_shape(x.shape)
+        if tf.executing_eagerly() and not within_sampling():
+            self.check_data(np.asarray(x))
         x = tf.convert_to_tensor(x)
         if tf.executing_eagerly() and not within_sampling():
             self._check_batch(x)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
@@ -13,8 +13,6 @@ from keras_vae.models.base import LatentVariableModel
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
-tfd = tfp.distributions
-
 
 class SingleLatentModel(LatentVariableModel):
     """p(x, z | c) = p(x | z, c) p(z | c), with or without a condition c.
@@ -23,15 +21,15 @@ class SingleLatentModel(LatentVariableModel):
     condition as `given`, a tuple of none or one.
     """
 
-    def encode(self, x) -> tfd.Distribution:
+    def encode(self, x, *given, **options) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method encode(self, x).")
 
-    def decode(self, z) -> tfd.Distribution:
+    def decode(self, z, *given, **options) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method decode(self, z).")
 
-    def prior_distribution(self) -> tfd.Distribution:
+    def prior_distribution(self, *given, **options) -> tfd.Distribution:
         """p(z), of batch shape ()."""
         raise NotImplementedError(f"{type(self).__name__} needs a method prior_distribution(self).")
 

@@ -1,13 +1,11 @@
 """The variational autoencoder."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.noise import fold
-
-tfd = tfp.distributions
 
 
 class UnconditionalModel(SingleLatentModel):

@@ -1,16 +1,15 @@
 """Objectives that look at the posteriors of all examples together."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import not_negative, whole_number
 from keras_vae.objectives.base import Objective, one_latent
 from keras_vae.sampling import current_sampler, example_weights
 from keras_vae.trace import Latent, Trace
-
-tfd = tfp.distributions
 
 
 class InfoVAE(Objective):
@@ -52,8 +51,9 @@ def discrepancy_from_prior(latent: Latent) -> tf.Tensor:
     A prior that is a mixture gives draws of each component, by its method `strata`, and their weights: the discrepancy
     has gradients to all parameters of the prior.
     """
-    size = math.prod(latent.value.shape[2:])
-    draws = tf.reshape(latent.value, [*_sizes(latent.value, 2), size])  # [samples, batch, d]
+    value: Any = latent.value
+    size = math.prod(value.shape[2:])
+    draws = tf.reshape(value, [*_sizes(value, 2), size])  # [samples, batch, d]
     samples, batch = tf.unstack(tf.shape(draws)[:2])
     seed = current_sampler().next_seed()
     if hasattr(latent.prior, "strata"):

@@ -66,7 +66,7 @@ class Objective(Serializable):
 
     def numbers(self) -> dict[str, float]:
         """The numbers that can be scheduled, by name, as the constructor got them."""
-        found = {}
+        found: dict[str, float] = {}
         for name in self.schedulable:
             value = getattr(self, name)
             found |= (

@@ -28,6 +28,7 @@ class ELBO(Objective):
     schedulable = ("beta",)
 
     def __init__(self, beta: float | dict[str, float] = 1.0, samples: int = 1, free_nats: float = 0.0):
+        self.beta: float | dict[str, float]
         if isinstance(beta, dict):
             self.beta = {name: not_negative(self, f"beta[{name!r}]", value) for name, value in beta.items()}
         else:

@@ -31,17 +31,8 @@ class Weighted(Objective):
         if not isinstance(objective, Objective):
             raise TypeError(f"Weighted needs an objective, such as ELBO(). Received: {objective!r}.")
         self.objective = objective
+        self.samples, self.path = objective.samples, objective.path
         self.weights = {name: not_negative(self, f"weights[{name!r}]", weight) for name, weight in weights.items()}
-
-    @property
-    def samples(self) -> int:
-        """Draws per example of the objective."""
-        return self.objective.samples
-
-    @property
-    def path(self):
-        """What draws go through for the objective."""
-        return self.objective.path
 
     @property
     def groups(self):

@@ -1,7 +1,7 @@
 """Axes with numbers: curves, histograms and scatters."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title:
     figure = _panels(names, title, height=1.3)
     for i, axes in enumerate(figure.axes):
         data = draws[:0, i] if x is None else x[np.isfinite(x[:, i]), i]
-        bins = _bins(np.concatenate([draws[:, i], data]), discrete)
+        bins = _bins(np.concatenate([draws[:, i], data]), discrete).tolist()
         axes.hist(draws[:, i], bins, density=True, color=BLUE, alpha=0.55, label="generated")
         if len(data):  # of a column that is missing as a whole there is nothing to draw
             axes.hist(data, bins, density=True, color="black", histtype="step", linewidth=1.0, label="data")
@@ -92,7 +92,7 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) ->
 
     figure = Figure(figsize=(5.6, 4.6), dpi=DPI, layout="constrained")
     axes = tidy(figure.add_subplot())
-    style = {"s": 5 if len(points) > 2000 else 12, "alpha": 0.8, "linewidths": 0}
+    style: dict[str, Any] = {"s": 5 if len(points) > 2000 else 12, "alpha": 0.8, "linewidths": 0}
     classes = [None] if labels is None else np.unique(labels)
     if labels is None:
         axes.scatter(*points.T, color=BLUE, **style)
@@ -100,10 +100,12 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) ->
         for color, label in zip(_colors(len(classes)), classes, strict=False):
             axes.scatter(*points[labels == label].T, color=color, label=f"{label}", **style)
         legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handletextpad=0.1)
-        for handle in legend.legend_handles:
+        handles: list[Any] = legend.legend_handles
+        for handle in handles:
             handle.set(sizes=[36], alpha=1.0)
     else:
-        colorbar = figure.colorbar(axes.scatter(*points.T, c=labels, cmap="viridis", **style), shrink=0.7)
+        style |= {"c": labels, "cmap": "viridis"}
+        colorbar: Any = figure.colorbar(axes.scatter(*points.T, **style), shrink=0.7)
         colorbar.solids.set(alpha=1)
         colorbar.ax.tick_params(labelsize=7)
     axes.set_aspect("equal", "datalim")
@@ -116,7 +118,8 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) ->
 def _colors(count: int) -> list:
     from matplotlib import colormaps
 
-    return list(colormaps["tab10" if count <= 10 else "tab20"].colors)
+    palette: Any = colormaps["tab10" if count <= 10 else "tab20"]
+    return list(palette.colors)
 
 
 # --- curves ----------------------------------------------------------------------------------------------------------
@@ -139,7 +142,8 @@ def draw_curves(axes: "Axes", history, name: str) -> None:
         limits.append(_robust_limits(values))
     if limits:
         axes.set_ylim(_padded(min(low for low, _ in limits), max(high for _, high in limits)))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    locator: Any = axes.xaxis.get_major_locator()
+    locator.set_params(integer=True)
     if len(epochs) > 1:
         axes.set_xlim(epochs[0], epochs[-1] + 0.03 * (epochs[-1] - epochs[0]))
 

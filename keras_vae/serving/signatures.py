@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
-import tensorflow_probability as tfp
+from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.supports import RealNumbers
@@ -12,8 +13,6 @@ from keras_vae.noise import fold
 from keras_vae.sampling import ROWS
 from keras_vae.serving.inputs import SEED, TEMPERATURE, Number, Rows, finite, of_one_length, only_if
 from keras_vae.serving.memory import draw_bytes, graph_bytes, in_chunks, sizes
-
-tfd = tfp.distributions
 
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
@@ -36,7 +35,8 @@ class Signatures:
     """
 
     def __init__(self, model, z: Rows | None = None, max_bytes: int = 2**28, max_samples: int = 10_000):
-        self.model, self.z = model, z
+        self.model = model
+        self.z: Any = z  # of a model without one there is no piece that asks for it
         self.max_bytes = whole_number(model, "max_bytes", max_bytes)
         self.max_samples = whole_number(model, "max_samples", max_samples)
         takes = model.takes
@@ -175,7 +175,7 @@ class Signatures:
         return draws if isinstance(draws, dict) else {self.z.name: draws}
 
     def _signature(self, name: str, answer: Callable, rows: Sequence[Rows], numbers: Sequence[Number]) -> Signature:
-        inputs = [*rows, *numbers]
+        inputs: list[Rows | Number] = [*rows, *numbers]
         title = f"{type(self.model).__name__}.{name}"
 
         def function(*values):
@@ -186,7 +186,7 @@ class Signatures:
             return answer(title, batch, named)
 
         # TensorFlow reads the names of the inputs here, and the defaults.
-        function.__signature__ = inspect.Signature([each.parameter for each in inputs])
+        function.__signature__ = inspect.Signature([each.parameter for each in inputs])  # type: ignore[attr-defined]
         return function, [each.spec for each in inputs]
 
     def _chunk_of(self, rows: Sequence[Rows], batch: Sequence[tf.Tensor]):

@@ -11,7 +11,7 @@ from keras_vae.replicas import one_device
 
 STEPS = 50  # the most steps of one call; the progress bar moves once for each call
 BYTES = 2**25  # the most memory for the batches of one call
-LAYERS = 400  # beyond, XLA compiles for minutes what TensorFlow traces in seconds
+LAYERS = 200  # beyond, compilation takes so much longer that steps hardly earn it back
 
 # What TensorFlow runs faster than XLA on a CPU: convolutions by oneDNN, recurrent layers by its own loops, and the
 # numbers of Keras's generator. Benchmarks: training_speed.py, xla_by_layer.py.
@@ -33,7 +33,7 @@ def prefers_xla(model: keras.Model) -> bool:
     """Whether XLA is the faster way to train a model here, compilation included, and one that its layers allow.
 
     It is on a GPU, and on a CPU but for models with convolutions, recurrent layers, random layers of Keras, or more
-    than 400 layers. A strategy with several replicas runs without XLA; one on TPUs always compiles.
+    than 200 layers. A strategy with several replicas runs without XLA; one on TPUs always compiles.
     """
     layers = keras_names.layers_of(model)
     if not one_device(model.distribute_strategy) or not all(layer.supports_jit for layer in layers):

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,7 +36,7 @@ class Programs:
 
     def __init__(self, jit_compile: bool | str = "auto", steps_per_execution: int | str = "auto"):
         self.requested = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-        self._made = {}
+        self._made: dict[tuple, Callable] = {}
 
     def get(self, key: tuple, make: Callable):
         """The function of this key, made when it is first asked for."""
@@ -77,7 +78,8 @@ class Execution:
         steps=None,
         feed: Feed | None = None,
     ):
-        self.model, self.method, self.feed = model, method, feed
+        self.model, self.method = model, method
+        self.feed: Any = feed
         self.count = feed.steps if feed else count
         self.callbacks = getattr(callbacks, "callbacks", keras.tree.flatten(callbacks or []))
         self.size = None if first is None else len(first[0])
@@ -85,7 +87,7 @@ class Execution:
         self.compiles = bool(model.jit_compile) and (self.trains or model.programs.requested["jit_compile"] is True)
         self.steps = steps or self._steps(batches, first)
         self._begin(0)
-        self._kept = []
+        self._kept: list = []
 
     def _steps(self, batches, first) -> int:
         requested = self.model.programs.requested["steps_per_execution"]
@@ -147,10 +149,10 @@ class Execution:
         except BrokenStepError as error:
             raise self._stopped(error) from None
         except tf.errors.InvalidArgumentError as error:
-            broken = broken_step(self.model, error, 0)
-            if broken is error:
+            found: Any = broken_step(self.model, error, 0)
+            if found is error:
                 raise
-            raise self._stopped(broken) from None
+            raise self._stopped(found) from None
         if not one_device(self.model.distribute_strategy):  # no assertions in the step
             figures = {name: float(tf.reduce_mean(value)) for name, value in logs.items()}
             if not math.isfinite(figures["loss"]):

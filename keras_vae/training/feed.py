@@ -1,6 +1,7 @@
 """What `fit` hands to Keras: batches that begin where the epoch begins, in whatever form they were given."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,7 +32,8 @@ class Feed:
     def __init__(self, x, steps: int | None, one_device: bool, shuffle: bool = True):
         if steps is not None and steps == _length(x):
             steps = None
-        self.batches, self.steps = x, steps
+        self.batches: Any = x
+        self.steps: Any = steps  # an integer or None
         self.shuffle = shuffle and isinstance(x, keras.utils.PyDataset) and steps is None
         self.differs = _why_it_differs(x, steps, shuffle)
         self._found = [part for part in sources(x) if isinstance(part, EpochBatches)] if _is_dataset(x) else []

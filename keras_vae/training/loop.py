@@ -1,5 +1,7 @@
 """Several steps for each call of the runtime, compiled by XLA or not."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -32,7 +34,7 @@ class Loop:
         self._plain = _own(self._run_and_count)
         self._pull = _own(self._pulled)
         self._results = _own(model.get_metrics_result)
-        self._state = None
+        self._state: Any = None  # a `State`, from the first compiled call on
 
     def __call__(self, iterator: tf.data.Iterator, most: int) -> dict:
         """The logs after so many batches at most.
@@ -99,9 +101,9 @@ class Loop:
             except tf.errors.InvalidArgumentError as error:
                 raise broken_step(self.model, error, number) from error
             if not weights_are_finite(self.model):
-                error = broken_step(self.model, None, number)
+                broken = broken_step(self.model, None, number)
                 self._state.write(before)
-                raise error
+                raise broken
 
     def _pulled(self, iterator, following, most):
         return _stack(iterator, following, self.steps, most)
