@@ -15,7 +15,7 @@ from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS  # test_linear.py saves, loads and serves those of LINEAR
 
-# Each kind of machinery once: a case takes five seconds of a core to export, serve, load and compile. All others are slow.
+# Each kind of machinery once: a case takes five seconds of a core to export, serve, load and compile.
 QUICK = [
     "convolutional, beta, samples",
     "FullCovarianceNormal, Laplace, NormalMixture, IWAE",
