@@ -15,6 +15,23 @@ from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS  # test_linear.py saves, loads and serves those of LINEAR
 
+# Each kind of machinery once: a case takes five seconds of a core to export, serve, load and compile.
+QUICK = [
+    "convolutional, beta, samples",
+    "FullCovarianceNormal, Laplace, NormalMixture, IWAE",
+    "PowerSpherical, ContinuousBernoulli",
+    "VampPrior, DoublyReparameterized",
+    "ZeroInflatedNegativeBinomial",
+    "OneHotCategorical latents, LearnedBaseline",
+    "RelaxedBernoulli latents, VIMCO",
+    "LadderVAE",
+    "ConditionalVAE",
+    "Columns with missing values",
+    "PlanarFlow posterior, CouplingFlow prior",
+    "MaskingNoise",
+]
+REST = [name for name in ALL if name not in QUICK]
+
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
@@ -35,9 +52,9 @@ COMPILE = """
 import json, traceback
 from test_conformance import ALL, check_xla_and_mixed_precision
 failures = {}
-for name, case in ALL.items():
+for name in sys.argv[3:]:
     try:
-        check_xla_and_mixed_precision(case)
+        check_xla_and_mixed_precision(ALL[name])
     except Exception:
         failures[name] = traceback.format_exc()
 with open(f"{folder}/xla.json", "w") as file:
@@ -46,6 +63,8 @@ with open(f"{folder}/xla.json", "w") as file:
 
 SERVE = """
 import sys, numpy as np, tensorflow as tf
+# Rewriting the graphs takes longer than all else here; test_serving.py has it on.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 folder = sys.argv[1]
 for number in range(int(sys.argv[2])):
     model = tf.saved_model.load(f"{folder}/{number}.saved/1")
@@ -63,20 +82,16 @@ def case(request):
     return request.param[1]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def results(folder, run_python):
-    """All cases trained for one step, saved and exported; then served, loaded and compiled in a new process.
+@pytest.fixture(scope="module", params=[QUICK, pytest.param(REST, marks=pytest.mark.slow)], ids=["quick", "rest"])
+def processes(request, tmp_path_factory, run_python):
+    """Cases trained for one step, saved and exported; then served, loaded and compiled in a new process.
 
     One process for all: TensorFlow's import takes as long as several cases. XLA leaves out optimizations of the machine
     code, which take longer than all else that it does; `XLA_FLAGS= pytest ...` has them in.
     """
-    results = {}
-    for number, (name, case) in enumerate(ALL.items()):
+    folder, results = tmp_path_factory.mktemp("models"), {}
+    for number, name in enumerate(request.param):
+        case = ALL[name]
         (x, y), model = case.arrays(), case.compiled(run_eagerly=True)  # a few steps: tracing them takes longer
         model.build(x.shape)
         model.train_on_batch(x, y)
@@ -88,8 +103,8 @@ def results(folder, run_python):
         loss = model.train_on_batch(x, y, return_dict=True)["loss"]
         results[name] = (number, served, loss, model.reconstruct(model.as_inputs(x, y)))
     flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    run_python(SERVE + LOAD + COMPILE, folder, len(results), XLA_FLAGS=flags)
-    return results
+    run_python(SERVE + LOAD + COMPILE, folder, len(results), *results, XLA_FLAGS=flags)
+    return folder, results
 
 
 def expected_answers(model, x, y, path) -> dict:
@@ -168,14 +183,16 @@ def test_config_round_trip(case):
     assert not {id(layer) for layer in copy._flatten_layers()} & {id(layer) for layer in model._flatten_layers()}
 
 
-def test_reload_in_a_new_process_trains_on(folder, results):
+def test_reload_in_a_new_process_trains_on(processes):
+    folder, results = processes
     for name, (number, _, loss, mean) in results.items():
         with np.load(folder / f"{number}.reloaded.npz") as reloaded:
             np.testing.assert_array_equal(reloaded["loss"], loss, err_msg=name)
             np.testing.assert_array_equal(reloaded["mean"], mean, err_msg=name)
 
 
-def test_saved_model_gives_the_same_values_without_this_package(folder, results):
+def test_saved_model_gives_the_same_values_without_this_package(processes):
+    folder, results = processes
     for name, (number, served, _, _) in results.items():
         for signature, outputs in served.items():
             got = np.load(folder / f"{number}.{signature}.npz")
@@ -208,10 +225,10 @@ def test_signatures_give_what_the_methods_give():
             np.testing.assert_allclose(got[key], value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_xla_and_mixed_precision_with_static_shapes(name, folder, results):
+def test_xla_and_mixed_precision_with_static_shapes(processes):
+    folder, _ = processes
     failures = json.loads((folder / "xla.json").read_text())
-    assert name not in failures, failures[name]
+    assert not failures, "\n".join(f"{name}:\n{trace}" for name, trace in failures.items())
 
 
 def check_xla_and_mixed_precision(case):
