@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.polynomial import Chebyshev, Polynomial
 
+from keras_vae.keras_names import without_warnings
+
 REACH = 30.0  # up to here a logarithm is what the network says
 LARGEST = 88.0  # e^88 is near the largest number of float32
 SMALLEST = -87.0  # and e^-87 near the smallest that is not denormal
@@ -120,13 +122,12 @@ def softplus(x: tf.Tensor) -> tf.Tensor:
 
     With t = e^-|x| and s = t / (2 + t), log(1 + t) = 2 artanh(s), and s <= 1/3.
     """
-    result = _softplus(x)
-    result.set_shape(x.shape)
-    return result
+    return _softplus(x)
 
 
-# Traced once: TensorFlow keeps each graph with a gradient of one's own in it, for as long as the process lives.
-@tf.function(input_signature=[tf.TensorSpec(None, tf.float32)], autograph=False)
+# Traced once for each shape: TensorFlow keeps each graph with a gradient of its own in it while the process lives.
+@without_warnings
+@tf.function(autograph=False)
 @tf.custom_gradient
 def _softplus(x: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     t = tf.exp(-tf.abs(x))
