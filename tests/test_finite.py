@@ -105,7 +105,7 @@ def test_the_last_step_of_an_epoch_may_not_break_the_weights_either(mode, tmp_pa
 
 
 def test_weights_that_were_broken_before_are_named():
-    made = model()
+    made = model("graph")
     made.posterior.head.bias.assign([np.nan] * 4)
     with pytest.raises(FloatingPointError, match=r"before step 1 of epoch 1: the weight \S+bias is not finite"):
         made.fit(batches(), verbose=0)
@@ -129,11 +129,11 @@ def test_a_checkpoint_is_named_where_there_is_one_and_resumes(tmp_path):
         def on_epoch_begin(self, epoch, logs=None):
             bad.assign(epoch == 2)
 
-    made = model()
+    made = model("graph")
     with pytest.raises(FloatingPointError, match=rf"epoch 3 at step 1: .*{tmp_path} keeps the weights of 2 epochs\. "):
         made.fit(data, epochs=5, verbose=0, callbacks=[Break(), BackupAndRestore(tmp_path)])
     bad.assign(False)
-    resumed, whole = model(), model()
+    resumed, whole = model("graph"), model("graph")
     history = resumed.fit(data, epochs=4, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
     assert history.epoch == [2, 3]
     whole.fit(data, epochs=4, verbose=0)
@@ -145,7 +145,7 @@ def test_a_checkpoint_is_named_where_there_is_one_and_resumes(tmp_path):
 
 
 def test_a_backup_never_keeps_what_is_not_finite(tmp_path):
-    made = model()
+    made = model("graph")
 
     class Break(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
