@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -296,6 +297,20 @@ def test_calls_after_the_first_trace_nothing():
         made.train_on_batch(X[:4])
         counts.append(len(traced))
     assert counts[0] == counts[1] == counts[2] > 0
+
+
+def test_models_that_are_not_compiled_predict_each_its_own(tmp_path):
+    """Loaded to use them, in several threads too."""
+    for number in range(2):
+        made = model(**PLAIN)
+        made.set_weights([weight + number for weight in made.get_weights()])
+        made.save(tmp_path / f"{number}.keras")
+    first, second = (keras.saving.load_model(tmp_path / f"{number}.keras", compile=False) for number in range(2))
+    for made in (first, second):
+        np.testing.assert_allclose(made.predict(X, verbose=0), made.reconstruct(X), rtol=1e-5)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: second.predict(X, verbose=0), range(8)):
+            np.testing.assert_allclose(found, second.reconstruct(X), rtol=1e-5)
 
 
 def test_layers_that_xla_runs_slowly_are_left_to_tensorflow():

@@ -235,6 +235,8 @@ class LatentVariableModel(KerasContract):
         Args:
             to_train: whether to ask the objective first if it can train the model.
         """
+        if self.programs.made("train"):
+            return  # a step has created them, after this had looked
         with self.distribute_strategy.scope(), sampling(self.loss.samples, fold(0)):
             trace = self(self.example_inputs())
             if to_train:

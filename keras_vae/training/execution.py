@@ -44,6 +44,10 @@ class Programs:
             self._made[key] = make()
         return self._made[key]
 
+    def made(self, kind: str) -> bool:
+        """Whether there is a function of this kind."""
+        return any(key[0] == kind for key in self._made)
+
     def forget(self) -> None:
         """Makes all functions anew."""
         self._made.clear()
