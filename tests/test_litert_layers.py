@@ -25,17 +25,21 @@ PRIORS = {"PowerSpherical": kv.SphericalUniform, "RelaxedBernoulli": kv.RelaxedB
 def test_encode_and_decode_convert(name):
     model = kv.VAE(POSTERIORS[name](3, encoder(5)), kv.Bernoulli(5, decoder(3)), PRIORS.get(name, kv.StandardNormal)(3))
     model.build((None, 5))
-    signatures = model.serving_signatures()
+
+    def encode(x):
+        posterior = model.encode(x)
+        return posterior.mean(), posterior.stddev()
+
+    parts = {"encode": (encode, 5), "decode": (lambda z: (model.decode(z).mean(),), 3)}
     for key in ("encode", "decode") if name == "FullCovarianceNormal" else ("encode",):
-        function, (spec,) = signatures[key]
-        graph = tf.function(function).get_concrete_function(tf.TensorSpec([2, *spec.shape[1:]], name=spec.name))
+        function, size = parts[key]
+        graph = tf.function(function).get_concrete_function(tf.TensorSpec([2, size]))
         converted = tf.lite.TFLiteConverter.from_concrete_functions([graph], model).convert()
         lite = tf.lite.Interpreter(model_content=converted)
         lite.allocate_tensors()
-        x = np.random.default_rng(0).normal(size=(2, *spec.shape[1:])).astype("float32")
+        x = np.random.default_rng(0).integers(0, 2, (2, size)).astype("float32")
         lite.set_tensor(lite.get_input_details()[0]["index"], x)
         lite.invoke()
         found = [lite.get_tensor(output["index"]) for output in lite.get_output_details()]
-        expected = [output.numpy() for output in function(tf.constant(x)).values()]
-        for output in expected:
+        for output in function(tf.constant(x)):
             assert min(np.abs(output - other).max() for other in found if other.shape == output.shape) < 1e-5
