@@ -357,3 +357,19 @@ def test_a_frozen_layer_stays_frozen_after_a_reload(role, tmp_path):
         np.testing.assert_array_equal(old, new)
     getattr(loaded, role).trainable = True
     assert len(loaded.trainable_weights) > len(model.trainable_weights)
+
+
+@pytest.mark.filterwarnings("error:.*had a build config")
+def test_a_model_that_was_loaded_is_saved_and_loaded_again(tmp_path):
+    """A VampPrior is built by its model alone: what is lost on the way is lost without a word."""
+    model = CASES["VampPrior, DoublyReparameterized"].compiled(run_eagerly=True)
+    x = CASES["VampPrior, DoublyReparameterized"].data()
+    model.fit(x, verbose=0)
+    expected = model
+    for generation in range(3):
+        model.save(tmp_path / f"{generation}.keras")
+        model = kv.load_model(tmp_path / f"{generation}.keras")
+    for mine, its in zip(model.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    for mine, its in zip(model.optimizer.variables, expected.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(mine, its)

@@ -123,8 +123,10 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
 
     def build_from_config(self, config: dict):
         """Builds a model that is being loaded."""
-        super().build_from_config(config)
-        quantized.restore(self, config.get("quantized", {}))
+        shapes = dict(config)
+        modes = shapes.pop("quantized", {})
+        super().build_from_config(shapes)  # Keras keeps what it gets, and would save the modes as a shape
+        quantized.restore(self, modes)
 
     def fit(
         self,
