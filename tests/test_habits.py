@@ -213,7 +213,7 @@ def test_a_model_of_ones_own_says_what_it_lacks():
         (kv.InfoVAE(alpha=0.5, weight=3.0), kv.Bernoulli),
         (kv.BetaTC(3.0, examples=10), kv.Bernoulli),
         (kv.ELBO(), kv.OptimalScaleNormal),
-        (kv.ELBO(free_nats=0.05), kv.Bernoulli),
+        (kv.ELBO(free_nats=0.3), kv.Bernoulli),  # the mean KL is 0.33 of those that count, 0.27 or 0.35 of all
         (kv.ScoreFunction(baseline=kv.MovingAverageBaseline()), kv.Bernoulli),
     ],
     ids=lambda value: repr(value) if isinstance(value, kv.Objective) else value.__name__,

@@ -21,8 +21,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     of the name of the file that holds the weights, and a file gets its name only when it is whole. With a dataset of
     `keras_vae.datasets`, what is made of it by `map` and the like, or arrays in memory the resumed run equals an
     uninterrupted one, bit for bit on one machine with the same number of threads; where it sees other batches a warning
-    says so. Weights that are not
-    finite are never kept.
+    says so. Weights that are not finite are never kept.
 
     Under a multi-worker strategy each worker keeps its last two epochs in a folder of its own, `directory/worker-<n>`,
     and all go on from the last epoch that every one of them has.
