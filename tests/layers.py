@@ -25,9 +25,10 @@ LAYERS = {
 
 
 def without_context(kind: str) -> kv.DistributionLayer:
-    """The layer of this name, built, with random weights."""
+    """The layer of this name, built, with random weights; those of a flow's networks leave numbers in their size."""
     layer = LAYERS[kind]()
     layer.build(None)
     for weight in layer.trainable_weights:
-        weight.assign(np.random.default_rng(0).normal(size=weight.shape))
+        size = weight.shape[0] if "Flow" in kind and len(weight.shape) == 2 else 1
+        weight.assign(np.random.default_rng(0).normal(size=weight.shape) / np.sqrt(size))
     return layer

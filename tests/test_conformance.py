@@ -15,23 +15,6 @@ from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS  # test_linear.py saves, loads and serves those of LINEAR
 
-# Each kind of machinery once: a case takes five seconds of a core to export, serve, load and compile.
-QUICK = [
-    "convolutional, beta, samples",
-    "FullCovarianceNormal, Laplace, NormalMixture, IWAE",
-    "PowerSpherical, ContinuousBernoulli",
-    "VampPrior, DoublyReparameterized",
-    "ZeroInflatedNegativeBinomial",
-    "OneHotCategorical latents, LearnedBaseline",
-    "RelaxedBernoulli latents, VIMCO",
-    "LadderVAE",
-    "ConditionalVAE",
-    "Columns with missing values",
-    "PlanarFlow posterior, CouplingFlow prior",
-    "MaskingNoise",
-]
-REST = [name for name in ALL if name not in QUICK]
-
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
@@ -82,16 +65,15 @@ def case(request):
     return request.param[1]
 
 
-@pytest.fixture(scope="module", params=[QUICK, pytest.param(REST, marks=pytest.mark.slow)], ids=["quick", "rest"])
-def processes(request, tmp_path_factory, run_python):
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory, run_python):
     """Cases trained for one step, saved and exported; then served, loaded and compiled in a new process.
 
     One process for all: TensorFlow's import takes as long as several cases. XLA leaves out optimizations of the machine
     code, which take longer than all else that it does; `XLA_FLAGS= pytest ...` has them in.
     """
     folder, results = tmp_path_factory.mktemp("models"), {}
-    for number, name in enumerate(request.param):
-        case = ALL[name]
+    for number, (name, case) in enumerate(ALL.items()):
         (x, y), model = case.arrays(), case.compiled(run_eagerly=True)  # a few steps: tracing them takes longer
         model.build(x.shape)
         model.train_on_batch(x, y)

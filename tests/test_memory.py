@@ -10,6 +10,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 MEGABYTE = 2**20
+# How much of what was freed glibc keeps, in stores of its threads, follows the machine. With these the memory of a
+# process is what it uses.
+USED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 HEAD = """
 import re, resource, sys
 from pathlib import Path
@@ -51,7 +54,7 @@ train("large.npy", 2, 6, 200)
 print(own_memory() - before, int(vae.optimizer.iterations))
 """
     )
-    growth, steps = map(int, run_python(code, tmp_path, size // 10).split())
+    growth, steps = map(int, run_python(code, tmp_path, size // 10, **USED).split())
     assert steps == 900
     assert growth < 50 * MEGABYTE
 
@@ -79,10 +82,10 @@ print(drawn, own_memory() - before, rows)
 """
     )
     np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", dtype="uint8", shape=(100_000, 784))
-    drawn, encoded, rows = map(int, run_python(code, tmp_path).split())
+    drawn, encoded, rows = map(int, run_python(code, tmp_path, **USED).split())
     assert rows == 100_000
-    assert drawn < 50 * MEGABYTE
-    assert encoded < 50 * MEGABYTE
+    assert drawn < 10 * MEGABYTE
+    assert encoded < 10 * MEGABYTE
     with np.load(tmp_path / "many.npz") as many, np.load(tmp_path / "few.npz") as few:
         assert many["mean"].shape == (100_000, 784)
         np.testing.assert_allclose(many["mean"][:10_000], few["mean"], rtol=1e-5)

@@ -1,5 +1,6 @@
 """The pieces that a model composes its served signatures of."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -146,9 +147,7 @@ class Signatures:
 
     def _of_draws(self, name: str, observe: Callable) -> Signature:
         """Draws from the prior, all at once, and what `observe` makes of them, in chunks."""
-        specs = [tf.TensorSpec([1, *each.shape], each.dtype) for each in self.given]
-        event = 4 * self.model.dimensions
-        most = self._most(event + graph_bytes(lambda *given: self._draws(given or [1], 0, 1.0), *specs))
+        most = self._most(4 * self.model.dimensions + self._bytes_of_draws)
 
         def answer(title, batch, values):
             if batch:
@@ -168,6 +167,12 @@ class Signatures:
 
         count = [] if self.given else [Number("num_samples", "int32", least=0, most=most)]
         return self._signature(name, answer, self.given, [*count, SEED, TEMPERATURE])
+
+    @functools.cached_property
+    def _bytes_of_draws(self) -> int:
+        """Of one draw from the prior."""
+        specs = [tf.TensorSpec([1, *each.shape], each.dtype) for each in self.given]
+        return graph_bytes(lambda *given: self._draws(given or [1], 0, 1.0), *specs)
 
     def _draws(self, arguments, seed, temperature) -> dict[str, tf.Tensor]:
         """Draws from the prior by name."""

@@ -216,7 +216,10 @@ class Execution:
         self.feed.begin(epoch)
 
     def end_epoch(self) -> None:
-        """Raises `FloatingPointError` for weights that the last step has broken, before any callback keeps them."""
+        """Raises `FloatingPointError` for weights that the last step has broken, before any callback keeps them.
+
+        What XLA has compiled has looked at them after its last step; assertions look before the next one.
+        """
         if not weights_are_finite(self.model):
             raise self._stopped(broken_figures(self.model, {}))
 
