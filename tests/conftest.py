@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -22,10 +23,16 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _fresh_state():
-    """Each test starts from one seed and the float32 policy."""
+    """Each test starts from one seed and the float32 policy, and leaves no garbage.
+
+    An iterator of tf.data that Python finds later has a thread that sleeps for up to a minute, and is waited for. What is
+    left is frozen: a million objects that each collection would look through.
+    """
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ class Execution:
         self.steps = steps or self._steps(batches, first)
         self._begin(0)
         self._kept: list = []
+        self._looked = False  # whether the last steps have looked at the weights that they leave, as a `Loop` does
 
     def _steps(self, batches, first) -> int:
         requested = self.model.programs.requested["steps_per_execution"]
@@ -190,9 +191,12 @@ class Execution:
         loop = model.programs.get(
             (*key, size), lambda: Loop(model, step, self.steps, jit_compile, size, trains=kind == "train")
         )
-        return lambda iterator, most: (loop if isinstance(iterator, tf.data.Iterator) else keras_function)(
-            iterator, most
-        )
+
+        def run(iterator, most):
+            self._looked = isinstance(iterator, tf.data.Iterator)
+            return (loop if self._looked else keras_function)(iterator, most)
+
+        return run
 
     # --- what happens in time ----------------------------------------------------------------------------------------
 
@@ -216,11 +220,8 @@ class Execution:
         self.feed.begin(epoch)
 
     def end_epoch(self) -> None:
-        """Raises `FloatingPointError` for weights that the last step has broken, before any callback keeps them.
-
-        What XLA has compiled has looked at them after its last step; assertions look before the next one.
-        """
-        if not weights_are_finite(self.model):
+        """Raises `FloatingPointError` for weights that the last step has broken, before any callback keeps them."""
+        if not self._looked and not weights_are_finite(self.model):
             raise self._stopped(broken_figures(self.model, {}))
 
     def _begin(self, epoch: int) -> None:

@@ -61,9 +61,11 @@ class Loop:
         """All of the batches; in training the weights are then those of the last good step, and an error says which."""
         if not compiled:
             try:
-                self._plain(batches, count)
+                finite = self._plain(batches, count)
             except tf.errors.InvalidArgumentError as error:
                 raise broken_step(self.model, error, int(self.done)) from error
+            if not finite:
+                raise broken_step(self.model, None, int(self.done))
         elif not self.trains:
             self._compiled(batches, count)
         else:
@@ -90,6 +92,7 @@ class Loop:
             return (number + 1,)
 
         tf.while_loop(lambda number: number < count, one_step, [tf.constant(0)])
+        return weights_are_finite(self.model) if self.trains else True
 
     def _step_by_step(self, batches, count: int) -> None:
         """The same steps once more without XLA, each of which stops where something is not finite."""
@@ -97,10 +100,10 @@ class Loop:
             before = self._state.read()
             one = tf.nest.map_structure(lambda batch, n=number: batch[n : n + 1], batches)
             try:
-                self._plain(one, tf.constant(1))
+                finite = self._plain(one, tf.constant(1))
             except tf.errors.InvalidArgumentError as error:
                 raise broken_step(self.model, error, number) from error
-            if not weights_are_finite(self.model):
+            if not finite:
                 broken = broken_step(self.model, None, number)
                 self._state.write(before)
                 raise broken
