@@ -25,8 +25,8 @@ def pytest_collection_modifyitems(items):
 def _fresh_state():
     """Each test starts from one seed and the float32 policy, and leaves no garbage.
 
-    An iterator of tf.data that Python finds later has a thread that sleeps for up to a minute, and is waited for. What is
-    left is frozen: a million objects that each collection would look through.
+    An iterator of tf.data that Python finds later has a thread that sleeps for up to a minute, and is waited for. What
+    is left is frozen: a million objects that each collection would look through.
     """
     keras.utils.set_random_seed(0)
     yield

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import CASES, binary_images, decoder, encoder
+from cases import AUTOENCODERS, CASES, binary_images, decoder, encoder
 
 import keras_vae as kv
 from keras_vae.noise import fold
@@ -165,6 +165,25 @@ def test_export_never_overwrites_and_needs_weights(vae, tmp_path):
     with pytest.raises(ValueError, match="tf_saved_model"):
         vae.export(tmp_path / "2", format="onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("name", ["Bernoulli", "ConditionalVAE", "LadderVAE", "MaskingNoise"])
+def test_what_needs_weights_says_so(name):
+    case = (CASES | AUTOENCODERS)[name]
+    model, (x, y) = case.model(), case.arrays()
+    if name == "MaskingNoise":
+        refused = {"decode": [lambda: model.decode(np.zeros((3, 2))), lambda: model.reconstruct(x)]}
+    else:
+        refused = {
+            "importance_weights": [lambda: model.importance_weights(model.as_inputs(x, y), 3)],
+            "generate": [lambda: model.generate(3 if y is None else y), lambda: model.sample(3 if y is None else y)],
+        }
+    for method, calls in refused.items():
+        for call in calls:
+            with pytest.raises(ValueError, match=re.escape(f"{type(model).__name__}.{method} needs weights: call fit")):
+                call()
+    assert model.predict(x if y is None else (x, y), verbose=0).shape == x.shape  # which builds it, as fit does
+    assert model.built
 
 
 def test_files_that_are_not_ours(tmp_path):

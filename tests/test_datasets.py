@@ -271,11 +271,24 @@ def test_bernoulli_needs_grey_levels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"batch_size": 0}, "batch_size"), ({"likelihood": "normal"}, "normal")]
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"likelihood": "normal"}, "normal"),
+        ({"seed": 1.7}, r"datasets.load needs seed to be a whole number.*seed=1\.7"),
+        ({"seed": 2**31}, "seed=2147483648"),
+        ({"seed": "a"}, "seed='a'"),
+    ],
 )
 def test_options(options, message):
     with pytest.raises(ValueError, match=message):
         load("digits", **options)
+
+
+def test_a_seed_below_0_is_one_of_its_own():
+    first, again, other = (next(iter(load("digits", batch_size=8, seed=seed).train)) for seed in (-3, -3, 3))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_a_path_that_does_not_exist(tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeGuard
 
+from keras_vae.arguments import whole_seed
 from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_source
 from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import folder_source
@@ -64,6 +65,7 @@ def load(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
+    whole_seed("datasets.load", seed)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or (like is not None and like.table is not None)
     if typed:
         return observe(_find_table(source, seed, likelihood, like), batch_size, None, seed, None, drop_remainder)

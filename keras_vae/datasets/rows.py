@@ -142,7 +142,7 @@ def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
     """
     if size < 10:
         raise ValueError(f"datasets.load needs at least 10 examples to split. Received: {size} in {owner}.")
-    order = np.random.default_rng(seed).permutation(size)
+    order = np.random.default_rng(seed % 2**32).permutation(size)
     tenth = size // 10
     parts = {"train": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
     return {name: np.sort(rows) for name, rows in parts.items()}

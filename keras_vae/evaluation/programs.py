@@ -11,7 +11,7 @@ MOST = 8  # programs of one model that are kept
 Program = TypeVar("Program")
 
 
-class Programs:
+class ScoringPrograms:
     """Compiled programs of a model as it is; of another configuration or other weights (not values of them) none.
 
     Attributes:
@@ -42,7 +42,7 @@ def kept(model: keras.Model, make: Callable[[], Program], *key) -> Program:
         *key: all that it depends on beside the model.
     """
     if not hasattr(model, "scoring_programs"):
-        model.scoring_programs = Programs()
+        model.scoring_programs = ScoringPrograms()
     made = model.scoring_programs.of(model)
     program = made.pop(key) if key in made else make()
     made[key] = program

@@ -88,6 +88,7 @@ class Autoencoder(LatentVariableModel):
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | code), batch shape (...), for codes z of shape (..., *code)."""
+        self._require_built("decode")
         return self.likelihood(self._as_latent(z, self.likelihood.context_shapes[0][1:], RealNumbers()))
 
     def reconstruct(self, x) -> tf.Tensor:

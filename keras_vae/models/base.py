@@ -314,6 +314,7 @@ class LatentVariableModel(KerasContract):
 
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
+        self._require_built("importance_weights")
         x = self._as_batch(x)
         num_samples = num_samples if tf.is_tensor(num_samples) else whole_number(self, "num_samples", num_samples)
         first = tf.nest.flatten(x)[0]
