@@ -224,7 +224,7 @@ class Run:
             f"{metrics['log_likelihood_standard_error']:.2f} nats ({metrics['log_likelihood_samples']} samples), "
             f"independent values {metrics['baseline_log_likelihood']:.2f}"
         )
-        print(f"Wrote {self.path}: " + ", ".join(sorted(p.name for p in self.path.iterdir())))
+        print(f"Wrote {self.path}: " + ", ".join(sorted(part.name for part in self.folder.parts())))
 
     def _write_figures(self, model, data, history: dict) -> None:
         import numpy as np

@@ -64,7 +64,7 @@ class RunFolder:
     def begin(self, settings: dict) -> None:
         """Writes the settings; of a run that is begun an id too, once all that was in the folder is deleted."""
         if not self.resumes:
-            for part in self._parts():
+            for part in self.parts():
                 if part.is_dir() and not part.is_symlink():
                     shutil.rmtree(part)
                 else:
@@ -97,16 +97,16 @@ class RunFolder:
     def _check_contents(self) -> None:
         if self.resumes:
             self.check_identity()
-        elif self.path.is_file() or (self._parts() and not (self.path / "run.json").is_file()):
+        elif self.path.is_file() or (self.parts() and not (self.path / "run.json").is_file()):
             raise FileExistsError(
                 f"train needs --output to be a new or empty folder. Received: {self.path}, which is not a run."
             )
-        elif self._parts() and not self.replace:
+        elif self.parts() and not self.replace:
             raise FileExistsError(
                 f"train needs --output to be a new folder, or --resume or --overwrite. Received: {self.path}, which "
                 "holds another run."
             )
 
-    def _parts(self) -> list[Path]:
+    def parts(self) -> list[Path]:
         """What is in the folder, beside the lock."""
         return [part for part in self.path.iterdir() if part.name != LOCK] if self.path.is_dir() else []

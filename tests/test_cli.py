@@ -63,6 +63,8 @@ def test_train_leaves_everything_about_the_run(trained):
     assert "binary, drawn from the grey levels anew in each training batch" in output
     assert "ELBO(beta=1.0, samples=1, free_nats=0.0)" in output
     assert "Epoch 4/4" in output
+    (wrote,) = re.findall(rf"^Wrote {re.escape(str(folder))}: (.*)$", output, flags=re.MULTILINE)
+    assert wrote.split(", ") == sorted(path.name for path in folder.iterdir())
     rows = (folder / "history.csv").read_text().splitlines()
     assert len(rows) == 5
     assert {"loss", "log_likelihood", "kl", "bits_per_dim", "val_loss"} <= set(rows[0].split(","))
