@@ -52,8 +52,8 @@ def main(options: argparse.Namespace) -> None:
         validation_data=data.validation,
         validation_freq=10,
         callbacks=[
-            kv.callbacks.BackupAndRestore(options.output / "checkpoint"),  # the same command goes on after a stop
             kv.callbacks.HistoryLogger(options.output / "history.csv"),
+            kv.callbacks.BackupAndRestore(options.output / "checkpoint"),  # the same command goes on after a stop
         ],
     )
     vae.save(options.output / "model.keras")

@@ -140,8 +140,8 @@ class Run:
                 validation_data=data.validation,
                 verbose=verbose,
                 callbacks=[
-                    callbacks.BackupAndRestore(self.path / "checkpoint"),
                     callbacks.HistoryLogger(self.path / "history.csv"),
+                    callbacks.BackupAndRestore(self.path / "checkpoint"),
                 ],
             )
             self.folder.check_identity()

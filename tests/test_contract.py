@@ -209,6 +209,31 @@ def test_history_keeps_epochs_with_and_without_validation(tmp_path):
     assert [row[header.index("val_loss")] != "" for row in rows] == [False, True, False, True]
 
 
+@pytest.mark.parametrize("logger_first", [True, False])
+def test_a_run_that_is_killed_between_two_callbacks_keeps_its_history(logger_first, tmp_path):
+    """With the backup last no epoch is lost; else it is said which."""
+
+    class Killed(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    def callbacks(*between):
+        logger, backup = HistoryLogger(tmp_path / "history.csv"), BackupAndRestore(tmp_path / "backup")
+        return [logger, *between, backup] if logger_first else [backup, *between, logger]
+
+    with pytest.raises(KeyboardInterrupt):
+        compiled().fit(X, epochs=3, batch_size=10, verbose=0, callbacks=callbacks(Killed()))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        compiled().fit(X, epochs=3, batch_size=10, verbose=0, callbacks=callbacks())
+    rows = (tmp_path / "history.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == (["1", "2", "3"] if logger_first else ["1", "3"])
+    lacks = [str(warning.message) for warning in said if "HistoryLogger" in str(warning.message)]
+    assert len(lacks) == (0 if logger_first else 1)
+    assert logger_first or "lacks epoch 2" in lacks[0]
+
+
 def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path):
     whole = compiled()
     whole.fit(X, epochs=4, batch_size=10, verbose=0)

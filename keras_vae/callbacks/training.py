@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import time
+import warnings
 from pathlib import Path
 
 import keras
@@ -22,6 +23,9 @@ class BackupAndRestore(keras.callbacks.Callback):
     `keras_vae.datasets`, what is made of it by `map` and the like, or arrays in memory the resumed run equals an
     uninterrupted one, bit for bit on one machine with the same number of threads; where it sees other batches a warning
     says so. Weights that are not finite are never kept.
+
+    The callbacks behind it in the list have not seen the last epoch of a run that was killed between them: it belongs
+    at the end, behind those that write files and change the learning rate.
 
     Under a multi-worker strategy each worker keeps its last two epochs in a folder of its own, `directory/worker-<n>`,
     and all go on from the last epoch that every one of them has.
@@ -87,6 +91,8 @@ class BackupAndRestore(keras.callbacks.Callback):
 class HistoryLogger(keras.callbacks.Callback):
     """Writes the figures of each epoch to a CSV file, whole at every moment; a resumed run continues the file.
 
+    It belongs before `BackupAndRestore`, and behind schedules, whose numbers it writes too.
+
     Args:
         path: the file; its columns are epoch, counted from 1, seconds, and the logs.
     """
@@ -100,7 +106,15 @@ class HistoryLogger(keras.callbacks.Callback):
         self.begin = time.perf_counter()
         if not self.rows and epoch and self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
-                self.rows = list(csv.DictReader(file))[:epoch]  # a killed run may be ahead of its backup
+                rows = list(csv.DictReader(file))
+            self.rows = [row for row in rows if int(row["epoch"]) <= epoch]  # a killed run may be ahead of its backup
+            missing = sorted({*range(1, epoch + 1)} - {int(row["epoch"]) for row in self.rows})
+            if missing:
+                warnings.warn(
+                    f"HistoryLogger goes on with {self.path}, which lacks epoch {', '.join(map(str, missing))}: a run "
+                    "was killed before it was written. Put HistoryLogger before BackupAndRestore in callbacks.",
+                    stacklevel=2,
+                )
 
     def on_epoch_end(self, epoch, logs=None):
         figures = {"seconds": time.perf_counter() - self.begin} | logs
