@@ -127,6 +127,20 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, tmp_path)
     assert histories[0] == histories[1], "all but the seconds"
 
 
+def test_the_backup_is_the_last_callback_of_a_run(tmp_path, monkeypatch, capsys):
+    """What comes behind it would miss the epoch in which a run is killed."""
+    seen = []
+
+    def fit(model, *_, callbacks, **__):
+        seen.extend(callbacks)
+        raise FloatingPointError("enough")
+
+    monkeypatch.setattr(kv.VAE, "fit", fit)
+    assert cli.main(["train", "--output", str(tmp_path / "run")]) == 1
+    assert "enough" in capsys.readouterr().err
+    assert [type(callback).__name__ for callback in seen] == ["HistoryLogger", "BackupAndRestore"]
+
+
 def test_evaluate_generate_export(trained, tmp_path, capsys):
     folder, _, _ = trained
     assert cli.main(["evaluate", str(folder), "--samples", "500"]) == 0

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import USED
 from PIL import Image
-from test_memory import USED
 
 import keras_vae as kv
 from keras_vae.datasets import load

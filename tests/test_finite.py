@@ -95,7 +95,7 @@ def test_a_learning_rate_that_overflows_is_told_from_bad_data(mode):
         made.fit(batches(10 * X), epochs=5, verbose=0, callbacks=[Overflow()])
 
 
-@pytest.mark.parametrize("mode", ["XLA", "graph"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_last_step_of_an_epoch_may_not_break_the_weights_either(mode, tmp_path):
     made = model(mode, keras.optimizers.SGD(3e38))
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "last.keras")

@@ -4,15 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from conftest import USED
 
 pytestmark = pytest.mark.skipif(
     not os.path.exists("/proc/self/status"), reason="memory of a process is read from /proc"
 )
 
 MEGABYTE = 2**20
-# How much of what was freed glibc keeps, in stores of its threads, follows the machine. With these the memory of a
-# process is what it uses.
-USED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 HEAD = """
 import re, resource, sys
 from pathlib import Path

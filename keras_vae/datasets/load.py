@@ -65,7 +65,7 @@ def load(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
-    whole_seed("datasets.load", seed)
+    seed = whole_seed("datasets.load", seed)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or (like is not None and like.table is not None)
     if typed:
         return observe(_find_table(source, seed, likelihood, like), batch_size, None, seed, None, drop_remainder)
