@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -22,19 +23,13 @@ class EpochBatches(SameDataset):
     Args:
         dataset: of the batches of the epoch `epoch`, which it counts up.
         epoch: number of the next epoch, an int64 `tf.Variable`.
-        endless: None, or a function from an int64 scalar, the number of a batch counted through all epochs, to the
-            dataset of all batches from there on, of which `fit` keeps one iterator: each costs tens of milliseconds.
+        indexed: None, or what gives the same batches, counted through all epochs.
     """
 
-    def __init__(
-        self,
-        dataset: tf.data.Dataset,
-        epoch: tf.Variable,
-        endless: Callable[[tf.Tensor], tf.data.Dataset] | None = None,
-    ):
+    def __init__(self, dataset: tf.data.Dataset, epoch: tf.Variable, indexed: "IndexedBatches | None" = None):
         super().__init__(dataset)
         self.epoch = epoch
-        self.endless = endless
+        self.indexed = indexed
 
 
 def sources(dataset: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
@@ -44,14 +39,7 @@ def sources(dataset: tf.data.Dataset) -> Iterator[tf.data.Dataset]:
         yield from sources(part)
 
 
-def indexed_batches(
-    size: int,
-    batch_size: int,
-    read: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
-    shuffle: bool = True,
-    seed: int = 0,
-    drop_remainder: bool = False,
-) -> EpochBatches:
+class IndexedBatches:
     """Batches of examples that can be read by their number, in an order drawn from (seed, epoch).
 
     The order is a pseudorandom permutation that is evaluated at the rows of one batch (`index_shuffle`): no list of
@@ -60,43 +48,70 @@ def indexed_batches(
     Args:
         size: number of examples.
         batch_size: examples in a batch; the last batch of an epoch may be smaller.
-        drop_remainder: whether to leave out that smaller batch.
         read: from row numbers, int64 of shape (batch,), the epoch and the number of the batch, int64 scalars, to the
             batch. Its own noise must be drawn from the last two.
         shuffle: whether each epoch has an order of its own.
         seed: integer.
+        drop_remainder: whether to leave out that smaller batch.
+
+    Attributes:
+        count: number of batches in an epoch.
     """
-    count = number_of_batches(size, batch_size, drop_remainder)
-    epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
-    @tf.autograph.experimental.do_not_convert
-    def one_epoch(_):
-        first = (epoch.assign_add(1) - 1) * count
-        return tf.data.Dataset.range(first, first + count)
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        read: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Any],
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_remainder: bool = False,
+    ):
+        self.batch_size = batch_size
+        self.count = count = number_of_batches(size, batch_size, drop_remainder)
 
-    # Traced once for both datasets; outside of the flat_map: a function inside of it is instantiated in every epoch.
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
-    def batch(position):
-        epoch, number = position // count, position % count
-        rows = number * batch_size + tf.range(batch_size, dtype=tf.int64)
-        if not drop_remainder:
-            rows = rows[: size - number * batch_size]
-        if shuffle:
-            rows = tf.random.experimental.index_shuffle(rows, tf.stack([tf.cast(seed, tf.int64), epoch]), size - 1)
-        return read(rows, epoch, number)
+        # Traced once for all datasets; outside of a flat_map: a function inside of it is instantiated in every epoch.
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
+        def batch(position):
+            epoch, number = position // count, position % count
+            rows = number * batch_size + tf.range(batch_size, dtype=tf.int64)
+            if not drop_remainder:
+                rows = rows[: size - number * batch_size]
+            if shuffle:
+                rows = tf.random.experimental.index_shuffle(rows, tf.stack([tf.cast(seed, tf.int64), epoch]), size - 1)
+            return read(rows, epoch, number)
 
-    def made_at(positions):
-        return positions.map(batch, num_parallel_calls=CALLS)
+        self._batch = batch
 
-    def endless(first):
+    def by_epoch(self) -> EpochBatches:
+        """The batches of one epoch, and at each pass those of the next one."""
+        epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
+
+        def one_epoch():
+            first = (epoch.assign_add(1) - 1) * self.count
+            return first, first + self.count
+
+        return EpochBatches(_finish(self._made(one_epoch), self.batch_size, self.count), epoch, self)
+
+    def endless(self, first: tf.Variable) -> tf.data.Dataset:
+        """All batches from number `first` on, counted through all epochs.
+
+        `fit` keeps one iterator of them, for each costs tens of milliseconds.
+
+        Args:
+            first: int64 scalar, read when an iterator is made.
+        """
+        return ahead(self._made(lambda: (first, tf.int64.max)), self.batch_size)
+
+    def _made(self, ends: Callable[[], tuple]) -> tf.data.Dataset:
+        """The batches from one number to another, which are asked for when an iterator is made."""
+
         @tf.autograph.experimental.do_not_convert
-        def from_there(_):
-            return tf.data.Dataset.range(first, tf.int64.max)
+        def positions(_):
+            return tf.data.Dataset.range(*ends())
 
-        return ahead(made_at(tf.data.Dataset.from_tensors(0).flat_map(from_there)), batch_size)
-
-    dataset = made_at(tf.data.Dataset.from_tensors(0).flat_map(one_epoch))
-    return EpochBatches(_finish(dataset, batch_size, count), epoch, endless)
+        numbers = tf.data.Dataset.from_tensors(0).flat_map(positions)
+        return numbers.map(self._batch, num_parallel_calls=CALLS)
 
 
 def number_of_batches(size: int, batch_size: int, drop_remainder: bool = False) -> int:
@@ -104,7 +119,7 @@ def number_of_batches(size: int, batch_size: int, drop_remainder: bool = False) 
     return size // batch_size if drop_remainder else -(-size // batch_size)
 
 
-def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> EpochBatches:
+def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int = 0) -> IndexedBatches:
     """Batches of arrays in memory, gathered a batch at a time.
 
     Args:
@@ -114,7 +129,7 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
         seed: the order is drawn from it and the number of the epoch.
 
     Returns:
-        Batches with the structure of `arrays`.
+        Batches with the structure of `arrays`; `by_epoch()` is the dataset of them.
     """
     tensors = tf.nest.map_structure(tf.convert_to_tensor, arrays)  # here: made in `gather` they would be copied into it
     size = len(tf.nest.flatten(arrays)[0])
@@ -122,7 +137,7 @@ def array_batches(arrays, batch_size: int = 32, shuffle: bool = True, seed: int 
     def gather(rows, epoch, number):
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors)
 
-    return indexed_batches(size, batch_size, gather, shuffle, seed)
+    return IndexedBatches(size, batch_size, gather, shuffle, seed)
 
 
 def epochs(build: Callable[[tf.Tensor], tf.data.Dataset], batch_size: int, cardinality: int) -> EpochBatches:

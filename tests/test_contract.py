@@ -249,7 +249,7 @@ def test_a_resumed_fit_equals_an_uninterrupted_one(tmp_path):
 
 
 def test_every_epoch_and_every_step_has_its_own_noise_and_order():
-    batches = kv.batches.array_batches(np.arange(100), batch_size=100, seed=3)
+    batches = kv.batches.array_batches(np.arange(100), batch_size=100, seed=3).by_epoch()
     epochs = [next(iter(batches)).numpy() for _ in range(2)]
     assert not np.array_equal(epochs[0], epochs[1])
     batches.epoch.assign(0)

@@ -71,7 +71,7 @@ def test_all_epochs_in_one_iterator_are_those_of_one_epoch_each():
     data.train.epoch.assign(3)
     epochs = [batch for _ in range(2) for batch in data.train]
     first = tf.constant(3 * len(data.train), tf.int64)
-    for batch, expected in zip(data.train.endless(first).take(30), epochs, strict=True):
+    for batch, expected in zip(data.train.indexed.endless(first).take(30), epochs, strict=True):
         np.testing.assert_array_equal(batch, expected)
 
 

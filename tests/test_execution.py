@@ -71,10 +71,12 @@ def test_limits_of_steps_are_met_exactly():
 def test_what_is_chosen():
     assert prefers_xla(dense_model())
     assert prefers_xla(convolutional_model()) == bool(tf.config.list_logical_devices("GPU"))
-    batches = kv.batches.array_batches(X, 4)
+    batches, few, many = (
+        kv.batches.array_batches(x, size).by_epoch() for x, size in [(X, 4), (X[:3], 1), (np.zeros((120, 1)), 1)]
+    )
     assert steps_for(batches, 100, []) == 3, "two calls for 6 batches"
-    assert steps_for(kv.batches.array_batches(np.zeros((3, 1)), 1), 100, []) == 3, "no calls of one step"
-    assert steps_for(kv.batches.array_batches(np.zeros((120, 1)), 1), 100, []) == 40, "120 are three times 40"
+    assert steps_for(few, 100, []) == 3, "no calls of one step"
+    assert steps_for(many, 100, []) == 40, "120 are three times 40"
     assert steps_for(batches, 2**24, []) == 2, "two batches of 16 MiB fit"
     assert steps_for(batches, 2**40, []) == 1
     assert steps_for(X, 100, []) == 1

@@ -17,7 +17,7 @@ X = np.arange(23, dtype="float32")[:, None]  # six batches of 4, the last one of
 
 
 def ours() -> tf.data.Dataset:
-    return kv.batches.array_batches(X, 4, seed=3)
+    return kv.batches.array_batches(X, 4, seed=3).by_epoch()
 
 
 def stream() -> tf.data.Dataset:
@@ -48,6 +48,7 @@ def generator():
 
 FORMS = {
     "ours": ours,
+    "ours, of fit": lambda: kv.batches.array_batches(X, 4, seed=3),
     "ours, mapped": lambda: ours().map(lambda x: x + 1).prefetch(2),
     "ours, repeated": lambda: ours().repeat(),
     "ours, taken": lambda: ours().take(4),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import CALLS, epochs, indexed_batches, number_of_batches, shuffled_blocks
+from keras_vae.batches import CALLS, IndexedBatches, epochs, number_of_batches, shuffled_blocks
 
 # From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations.
 Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -27,7 +27,7 @@ class IndexedRows:
         def read(rows, epoch, number):
             return observe(self.at(rows), epoch, number)
 
-        return indexed_batches(len(self), batch_size, read, seed=seed, drop_remainder=drop_remainder)
+        return IndexedBatches(len(self), batch_size, read, seed=seed, drop_remainder=drop_remainder).by_epoch()
 
     def stored(self, batch_size: int) -> tf.data.Dataset:
         """Batches as they are stored, in their order."""

@@ -173,7 +173,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             held_out = self._look_at_pair(validation_data)
         elif validation_split:
             data, held_out = data.split(validation_split)
-        x = data.in_batches(self.takes, batch_size, shuffle, self.seed)
+        x = data.to_train_on(self.takes, batch_size, shuffle, self.seed)
         if held_out is not None:
             sizes = kwargs.pop("validation_batch_size", None) or batch_size
             validation_data = held_out.in_batches(self.takes, sizes)
@@ -181,7 +181,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         feed = Feed(x, kwargs.pop("steps_per_epoch", None), one_device(self.distribute_strategy), shuffle)
         with (
             workers_watched(self.distribute_strategy, f"{type(self).__name__}.fit"),
-            Execution(self, "fit", x, first_batch, callbacks, feed=feed) as execution,
+            Execution(self, "fit", feed.batches, first_batch, callbacks, feed=feed) as execution,
         ):
             return super().fit(
                 x=feed.batches,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.batches import array_batches
+from keras_vae.batches import IndexedBatches, array_batches
 from keras_vae.models.inputs import Inputs
 
 UNREADABLE = "batch number"  # in the message of a batch that a dataset refuses
@@ -62,8 +62,13 @@ class Given:
         inputs = tf.nest.map_structure(lambda array: array[rows], inputs)
         return Given(self.owner, (inputs, None if weights is None else weights[rows]), None, inputs)
 
-    def in_batches(self, inputs: Inputs, batch_size: int | None, shuffle: bool = False, seed: int = 0):
+    def in_batches(self, inputs: Inputs, batch_size: int | None):
         """A dataset of batches as Keras unpacks them, (x, y, sample_weight); data in batches as they are."""
+        batches = self.to_train_on(inputs, batch_size, shuffle=False, seed=0)
+        return batches.by_epoch() if isinstance(batches, IndexedBatches) else batches
+
+    def to_train_on(self, inputs: Inputs, batch_size: int | None, shuffle: bool, seed: int):
+        """The same before a dataset is made of them, which takes time: `fit` makes another one."""
         if self.arrays is None:
             return self.batches
         call_inputs, weights = self.arrays

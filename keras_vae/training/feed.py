@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_vae import keras_names
-from keras_vae.batches import EpochBatches, sources
+from keras_vae.batches import EpochBatches, IndexedBatches, sources
 
 
 class Feed:
@@ -17,7 +17,7 @@ class Feed:
     data begin anew wherever a pass ends, so that `fit` makes n x epochs steps.
 
     Args:
-        x: a `tf.data.Dataset`, `PyDataset`, generator, or what only Keras can read.
+        x: `IndexedBatches`, a `tf.data.Dataset`, `PyDataset`, generator, or what only Keras can read.
         steps: `steps_per_epoch` of `fit`, or None: one pass over the data.
         one_device: whether the model is under no strategy.
         shuffle: whether Keras may shuffle the batches of a PyDataset.
@@ -30,6 +30,9 @@ class Feed:
     """
 
     def __init__(self, x, steps: int | None, one_device: bool, shuffle: bool = True):
+        indexed = x if isinstance(x, IndexedBatches) else getattr(x, "indexed", None)
+        if indexed is x and not one_device:
+            x = indexed.by_epoch()
         if steps is not None and steps == _length(x):
             steps = None
         self.batches: Any = x
@@ -40,9 +43,9 @@ class Feed:
         self._first = tf.Variable(0, dtype=tf.int64, trainable=False, name="first")  # batch that the iterator begins at
         self._count = _length(x)
         self._endless = self._goes_on = False
-        if isinstance(x, EpochBatches) and x.endless is not None and self._count > 0 and one_device:
+        if indexed is not None and self._count > 0 and one_device:
             self._endless = self._goes_on = True
-            self.batches, self.steps = x.endless(self._first), steps or self._count
+            self.batches, self.steps = indexed.endless(self._first), steps or self._count
         elif _is_dataset(x) and steps is not None and (self._found or self._count != -1):
             self._goes_on = True
             self.batches = _from(self._first, x.repeat() if self._count != tf.data.INFINITE_CARDINALITY else x)
@@ -73,6 +76,8 @@ def _is_dataset(x) -> bool:
 
 def _length(x) -> int:
     """Batches of one pass, or less than 0 where they are not known, or endless."""
+    if isinstance(x, IndexedBatches):
+        return x.count
     if isinstance(x, keras.utils.PyDataset):
         return len(x)
     return int(x.cardinality()) if _is_dataset(x) else tf.data.UNKNOWN_CARDINALITY
@@ -99,6 +104,8 @@ def _around(x: keras.utils.PyDataset) -> Iterator:
 
 def _why_it_differs(x, steps: int | None, shuffle: bool) -> str | None:
     """None for data of which a resumed run sees what an uninterrupted one would, as far as one can see from here."""
+    if isinstance(x, IndexedBatches):
+        return None
     if isinstance(x, keras.utils.PyDataset):
         if steps is not None:
             return "a PyDataset with steps_per_epoch begins at its first batch"
