@@ -13,6 +13,7 @@ _HOMES = {
     "Normal": "distributions",
     "Bernoulli": "distributions",
     "StandardNormal": "distributions",
+    "Standardized": "distributions",
     "LearnedScaleNormal": "distributions",
     "FixedScaleNormal": "distributions",
     "FullCovarianceNormal": "distributions",

@@ -31,6 +31,7 @@ from keras_vae.distributions import PowerSpherical as PowerSpherical
 from keras_vae.distributions import RelaxedBernoulli as RelaxedBernoulli
 from keras_vae.distributions import RelaxedOneHotCategorical as RelaxedOneHotCategorical
 from keras_vae.distributions import SphericalUniform as SphericalUniform
+from keras_vae.distributions import Standardized as Standardized
 from keras_vae.distributions import StandardNormal as StandardNormal
 from keras_vae.distributions import StudentT as StudentT
 from keras_vae.distributions import VampPrior as VampPrior

@@ -1,4 +1,4 @@
-"""The command line: train | evaluate | generate | export. TensorFlow is imported only once the arguments are read."""
+"""The command line. TensorFlow is imported only once the arguments are read."""
 
 import argparse
 import os
@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
+    _add_score(commands)
+    _add_encode(commands)
+    _add_reconstruct(commands)
+    _add_impute(commands)
     _add_generate(commands)
     _add_export(commands)
     return parser
@@ -61,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 DATA_HELP = (
     "digits (scikit-learn's handwritten digits, embedded; the default), the name of a TensorFlow Datasets image set "
-    "such as mnist, or a path: .npz, .npy, .csv, or a folder of images"
+    "such as mnist, or a path: a table (.csv, .tsv, .parquet, .arrow), .npz, .npy, or a folder of images"
 )
 
 
@@ -80,8 +84,12 @@ def _add_train(commands) -> None:
     )
     parser.add_argument(
         "--likelihood",
-        choices=["bernoulli", "normal", "learned-scale-normal"],
-        help="p(x | z): bernoulli draws binary observations from grey levels (default: what fits the data)",
+        choices=["bernoulli", "normal", "learned-scale-normal", "columns"],
+        help="p(x | z): bernoulli draws binary observations from grey levels; columns gives each column of a table a "
+        "kind of its own (default: what fits the data; columns for a table with texts or missing cells)",
+    )
+    parser.add_argument(
+        "--kinds", metavar="NAME=KIND,...", help="kinds of columns of a table: age=Normal,visits=Poisson,id=-"
     )
     parser.add_argument("--beta", type=float, help="weight of the KL (default: 1)")
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.002)")
@@ -101,6 +109,39 @@ def _add_evaluate(commands) -> None:
     parser.set_defaults(command=_evaluate)
 
 
+def _add_score(commands) -> None:
+    parser = _add_to_file(commands, "score", "write log p(x), ELBO and reconstruction error of each row")
+    parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+
+
+def _add_encode(commands) -> None:
+    _add_to_file(commands, "encode", "write mean and standard deviation of the latent variables of each row")
+
+
+def _add_reconstruct(commands) -> None:
+    _add_to_file(commands, "reconstruct", "write the reconstruction of each row")
+
+
+def _add_impute(commands) -> None:
+    parser = _add_to_file(commands, "impute", "fill the missing cells of a table")
+    parser.add_argument("--samples", type=int, default=1000, help="draws per row (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+
+
+def _add_to_file(commands, name: str, words: str) -> argparse.ArgumentParser:
+    """A command that takes a run and data, and writes a file with a row for each row of the data."""
+    parser = commands.add_parser(name, help=words)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help=".csv, .tsv, .parquet, .arrow or .npz"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    parser.set_defaults(command=_to_file, name=name)
+    return parser
+
+
 def _add_generate(commands) -> None:
     parser = commands.add_parser("generate", help="draw new observations from a trained model")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
@@ -108,7 +149,10 @@ def _add_generate(commands) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.add_argument("--temperature", type=float, default=1.0, help="0: the prior's mean; 1: its draws (default: 1)")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help=".png, or .npz with z and mean (default: RUN/generated.png)"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".png, .npz with z and mean, or for a table .csv or .parquet (default: RUN/generated.png)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
     parser.set_defaults(command=_generate)
@@ -142,13 +186,28 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
             print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
 
 
+def _to_file(options: argparse.Namespace, command: str) -> None:
+    from keras_vae.run import Run
+
+    run = Run.open(options.run)
+    _require_new("keras-vae " + options.name, options.output, options.overwrite)
+    given = {name: getattr(options, name) for name in ("samples", "seed") if hasattr(options, name)}
+    with _quiet_tensorflow():
+        getattr(run, options.name)(options.data, options.output, **given)
+    print(f"Wrote {options.output}")
+
+
+def _require_new(owner: str, output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise FileExistsError(f"{owner} needs a new file, or --overwrite. Received: {output}, which exists.")
+
+
 def _generate(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run
 
     run = Run.open(options.run)
     output = options.output or run.path / "generated.png"
-    if output.exists() and not options.overwrite:
-        raise FileExistsError(f"generate needs a new file, or --overwrite. Received: {output}, which exists.")
+    _require_new("generate", output, options.overwrite)
     with _quiet_tensorflow():
         run.generate(output, options.count, options.seed, options.temperature)
     print(f"Wrote {output}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_vae import __version__
 from keras_vae.files import replacing, write_npz, write_text
 from keras_vae.run_folder import RunFolder
@@ -27,6 +29,7 @@ class Settings:
     latent_size: int = 16
     network: str = "dense"
     likelihood: str | None = None
+    kinds: str | None = None
     beta: float = 1.0
     learning_rate: float = 2e-3
     seed: int = 0
@@ -38,6 +41,22 @@ class Settings:
                 raise ValueError(f"train needs --{name.replace('_', '-')} to be 1 or more. Received: {value}.")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"train needs --learning-rate to be a positive number. Received: {self.learning_rate}.")
+        if self.kinds and self.likelihood:
+            raise ValueError(
+                f"train needs --kinds or --likelihood, not both. Received: {self.kinds} and {self.likelihood}."
+            )
+        self.kinds_by_name()
+
+    def kinds_by_name(self) -> dict[str, str]:
+        """The names of classes by column, "-" to leave it out, of `kinds`, "age=Normal,id=-"."""
+        given = {}
+        for part in (self.kinds or "").split(","):
+            name, sign, kind = part.rpartition("=")
+            if sign and name.strip() and kind.strip():
+                given[name.strip()] = kind.strip()
+            elif part.strip():
+                raise ValueError(f"train needs --kinds such as age=Normal,visits=Poisson,id=-. Received: {part!r}.")
+        return given
 
     @classmethod
     def names(cls) -> list[str]:
@@ -153,20 +172,89 @@ class Run:
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
-        data = self._load_data(source or self.settings.data, likelihood=type(model.likelihood), like=source is not None)
+        data = self._load_data(self.settings.data) if source is None else self._load_for(model, source)
         print(data, flush=True)
-        return _scores(model, data, samples, seed)
+        return _scores(model, data, samples, seed, baseline=source is None)
+
+    def score(self, source: str, output: Path, samples: int, seed: int) -> None:
+        """Writes log p(x), the ELBO and -log p(x | z) of each row of a source, nats."""
+        from keras_vae import evaluation
+        from keras_vae.datasets.writing import check_ending, write_columns
+
+        check_ending(output, "score")
+        model = self._load_model()
+        test = self._load_for(model, source).test
+        estimate = evaluation.log_likelihood(model, test, samples=samples, seed=seed)
+        bounds = evaluation.bounds(model, test, seed=seed)
+        columns = {
+            "row": np.arange(len(bounds.elbo)),
+            "log_likelihood": estimate.values,
+            "elbo": bounds.elbo,
+            "reconstruction_error": -bounds.log_likelihood,
+        }
+        write_columns(output, columns)
+
+    def encode(self, source: str, output: Path) -> None:
+        """Writes mean and standard deviation of q(z | x) for each row of a source."""
+        from keras_vae.datasets.writing import check_ending, write_columns
+
+        check_ending(output, "encode")
+        model = self._load_model()
+        parts = []
+        for batch in self._load_for(model, source).test:
+            posterior = model.encode(batch)
+            parts.append([np.reshape(part, (len(batch), -1)) for part in (posterior.mean(), posterior.stddev())])
+        moments = dict(zip(("mean", "stddev"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
+        if output.suffix.lower() == ".npz":
+            write_columns(output, moments)
+        else:
+            write_columns(
+                output, {f"{name}_{i}": column for name, values in moments.items() for i, column in enumerate(values.T)}
+            )
+
+    def reconstruct(self, source: str, output: Path) -> None:
+        """Writes the mean of p(x | z) for each row of a source, in the units and with the columns of the data."""
+        model = self._load_model()
+        self._write_rows(model, output, "reconstruct", lambda test: model.predict(test, verbose=0), source)
+
+    def impute(self, source: str, output: Path, samples: int, seed: int) -> None:
+        """Writes the rows of a source with their missing cells filled by their expectation."""
+        from keras_vae import evaluation
+
+        model = self._load_model()
+
+        def fill(test):
+            return evaluation.impute(model, test, samples=samples, seed=seed)
+
+        self._write_rows(model, output, "impute", fill, source)
+
+    def _write_rows(self, model, output: Path, owner: str, make, source: str | None = None) -> None:
+        """Writes rows, or images, that `make` makes of the test split of a source: typed columns, or `.npz`."""
+        from keras_vae.datasets.writing import check_ending, write_columns
+
+        check_ending(output, owner)
+        columns = _columns_of(model)
+        if columns is None and output.suffix.lower() != ".npz":
+            raise ValueError(f"{owner} needs --output to end in .npz for data without columns. Received: {output}.")
+        rows = make(None if source is None else self._load_for(model, source).test)
+        write_columns(output, {"x": rows} if output.suffix.lower() == ".npz" else columns(rows))
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
-        """Writes draws from the model: a `.png` of their means, or a `.npz` with `z` and `mean`."""
+        """Writes what the model generates.
+
+        A `.png` of means of p(x | z), a `.npz` with `z` and `mean`, or, of a table, draws of p(x | z) as typed columns.
+        """
         from keras_vae import plotting
         from keras_vae.models.base import ROWS
 
-        if output.suffix not in (".png", ".npz"):
-            raise ValueError(f"generate needs --output to end in .png or .npz. Received: {output}.")
+        if output.suffix not in (".png", ".npz", ".csv", ".tsv", ".parquet", ".arrow"):
+            raise ValueError(f"generate needs --output to end in .png, .npz, .csv or .parquet. Received: {output}.")
         if count < 1:
             raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
         model = self._load_model()
+        if output.suffix not in (".png", ".npz"):
+            self._write_rows(model, output, "generate", lambda _: model.sample(count, seed, temperature).numpy())
+            return
         with replacing(output) as temporary:
             if output.suffix == ".png":
                 plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
@@ -194,16 +282,29 @@ class Run:
             model.compile()
         return model
 
-    def _load_data(self, source: str, likelihood: type | None = None, like: bool = False):
-        from keras_vae import datasets
+    def _load_data(self, source: str):
+        """The data of the run, as its settings say."""
+        from keras_vae import Columns, datasets
+        from keras_vae.datasets.cells import is_table, read_cells
+
+        settings = self.settings
+        likelihood: Any = _likelihoods()[settings.likelihood] if settings.likelihood else None
+        data: Any = source
+        if settings.kinds:
+            likelihood = _kinds(settings.kinds_by_name())
+        elif likelihood is None and is_table(source) and Path(source).is_file():
+            data = read_cells(source)
+            likelihood = None if data.all_numbers else Columns
+        return datasets.load(data, settings.batch_size, likelihood, settings.seed)
+
+    def _load_for(self, model, source: str):
+        """All examples of a source, to be scored by a model."""
+        from keras_vae import Columns, Standardized, datasets
 
         settings = self.settings or Settings()
-        if likelihood is None and settings.likelihood:
-            likelihood = _likelihoods()[settings.likelihood]
-        options: dict[str, Any] = {"batch_size": settings.batch_size, "likelihood": likelihood, "seed": settings.seed}
-        if like and str(source).endswith(".csv") and self.settings:  # columns are standardised as in training
-            options["like"] = datasets.load(self.settings.data, **options)
-        return datasets.load(source, **options)
+        layer = model.likelihood.layer if isinstance(model.likelihood, Standardized) else model.likelihood
+        kind = None if isinstance(layer, Columns) else type(layer)
+        return datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True)
 
     def _write_results(self, model, data, command: str) -> None:
         if (self.path / "saved_model").exists():  # of the same run, before it was trained on
@@ -227,14 +328,12 @@ class Run:
         print(f"Wrote {self.path}: " + ", ".join(sorted(part.name for part in self.folder.parts())))
 
     def _write_figures(self, model, data, history: dict) -> None:
-        import numpy as np
-
         from keras_vae import plotting
 
         test = np.concatenate([batch.numpy() for batch in data.test.take(math.ceil(1000 / self.settings.batch_size))])
         figures = {
-            "reconstructions": plotting.reconstructions(model, test),
-            "samples": plotting.samples(model),
+            "reconstructions": plotting.reconstructions(model, test, columns=data.columns),
+            "samples": plotting.samples(model, x=None if data.columns is None else test, columns=data.columns),
             "latent": plotting.latent_plane(model, test),
             "curves": plotting.curves(history),
         }
@@ -244,9 +343,42 @@ class Run:
 
 
 def _likelihoods() -> dict:
-    from keras_vae import Bernoulli, LearnedScaleNormal, Normal
+    from keras_vae import Bernoulli, Columns, LearnedScaleNormal, Normal
 
-    return {"bernoulli": Bernoulli, "normal": Normal, "learned-scale-normal": LearnedScaleNormal}
+    return {
+        "bernoulli": Bernoulli,
+        "normal": Normal,
+        "learned-scale-normal": LearnedScaleNormal,
+        "columns": Columns,
+    }
+
+
+def _kinds(names: dict[str, str]) -> dict:
+    """Distribution layers by column, of the names of their classes; None for "-"."""
+    from keras_vae import distributions
+
+    kinds = {name: getattr(distributions, kind, None) for name, kind in names.items()}
+    for name, kind in kinds.items():
+        known = isinstance(kind, type) and issubclass(kind, distributions.DistributionLayer)
+        if not known and names[name] != "-":
+            raise ValueError(
+                "train needs --kinds of the names of distributions, such as Normal, LogNormal, Poisson, "
+                f"NegativeBinomial, Bernoulli, Categorical, or - to leave a column out. Received: {name}={names[name]}."
+            )
+    return kinds
+
+
+def _columns_of(model):
+    """From rows of a model to columns by name; None for a model whose data have no columns."""
+    from keras_vae import Columns, Standardized
+    from keras_vae.datasets import Table
+
+    layer = model.likelihood
+    if isinstance(layer, Columns):
+        return Table.of(layer).to_columns
+    if isinstance(layer, Standardized) and layer.names is not None:
+        return lambda rows: dict(zip(layer.names, np.asarray(rows).T, strict=True))
+    return None
 
 
 def _build_model(settings: Settings, data):
@@ -256,23 +388,28 @@ def _build_model(settings: Settings, data):
         encoder = kv.convolutional_encoder(data.shape)
         decoder = kv.convolutional_decoder(settings.latent_size, data.shape)
     else:
-        encoder = kv.dense_encoder(data.shape)
+        encoder = None
         decoder = kv.dense_decoder(settings.latent_size)
+    likelihood = data.likelihood(decoder)
+    if encoder is None:
+        encoder = likelihood.encoder() if isinstance(likelihood, kv.Columns) else kv.dense_encoder(data.shape)
     return kv.VAE(
         posterior=kv.Normal(settings.latent_size, encoder),
-        likelihood=data.likelihood(data.shape, decoder),
+        likelihood=likelihood,
         prior=kv.StandardNormal(settings.latent_size),
         seed=settings.seed,
     )
 
 
-def _scores(model, data, samples: int = 500, seed: int = 0) -> dict:
-    """Test scores in nats per example: ELBO, log p(x) with its standard error, bits per dimension, and the baseline."""
-    from keras_vae import evaluation
+def _scores(model, data, samples: int = 500, seed: int = 0, baseline: bool = True) -> dict:
+    """Test scores in nats per example: ELBO, log p(x) with its standard error, bits per dimension, and the baseline.
+
+    Densities are those of the units of the data; `log_volume` more where the data are standardised.
+    """
+    from keras_vae import Columns, Standardized, evaluation
 
     logs = model.evaluate(data.test, verbose=0, return_dict=True)
     estimate = evaluation.log_likelihood(model, data.test, samples=samples, seed=seed, verbose=0)
-    baseline = evaluation.independent_values(data.train, data.test, data.likelihood)
     scores = {
         "data": data.name,
         "test_examples": len(estimate.values),
@@ -280,11 +417,20 @@ def _scores(model, data, samples: int = 500, seed: int = 0) -> dict:
         "log_likelihood": estimate.mean,
         "log_likelihood_standard_error": estimate.standard_error,
         "log_likelihood_samples": estimate.samples,
-        "baseline_log_likelihood": float(baseline.mean()),
     }
+    if isinstance(model.likelihood, Standardized):
+        scores["log_volume"] = model.likelihood.log_volume
     if model.discrete:
         scores["bits_per_dim"] = estimate.bits_per_dim
-        scores["baseline_bits_per_dim"] = -scores["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
+    if baseline:
+        if isinstance(model.likelihood, Columns):
+            by_column = evaluation.independent_columns(data.train, data.test, model.likelihood)
+            values = np.nansum(by_column, axis=1)
+        else:
+            values = evaluation.independent_values(data.train, data.test, model.likelihood)
+        scores["baseline_log_likelihood"] = float(values.mean())
+        if model.discrete:
+            scores["baseline_bits_per_dim"] = -scores["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
     return scores
 
 

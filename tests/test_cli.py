@@ -173,10 +173,15 @@ def test_evaluate_generate_export(trained, tmp_path, capsys):
         (["train", "--output", "{new}", "--epochs", "0"], "--epochs to be 1 or more. Received: 0"),
         (["train", "--output", "{new}", "--learning-rate", "-1"], "--learning-rate to be a positive number"),
         (["train", "none.csv", "--output", "{new}"], "none.csv"),
-        (["train", "{text}", "--output", "{run}", "--overwrite"], "numeric columns"),
+        (["train", "{text}", "--output", "{run}", "--overwrite"], "at least 10 examples to split. Received: 1"),
+        (["train", "{text}", "--output", "{new}", "--likelihood", "normal"], "numeric columns"),
+        (["train", "{text}", "--output", "{new}", "--kinds", "city=Name"], "--kinds of the names of distributions"),
+        (["train", "{text}", "--output", "{new}", "--kinds", "city"], "train needs --kinds such as age=Normal"),
+        (["score", "{run}", "{text}", "--output", "{new}.txt"], "score needs --output to end in .csv"),
+        (["reconstruct", "{run}", "digits", "--output", "{new}.csv"], "end in .npz for data without columns"),
         (["evaluate", "{empty}"], "needs the folder of a run"),
         (["generate", "{unfinished}"], "needs a run that has finished training"),
-        (["generate", "{run}", "--output", "{new}.gif"], "end in .png or .npz"),
+        (["generate", "{run}", "--output", "{new}.gif"], "end in .png, .npz, .csv or .parquet"),
     ],
 )
 def test_mistakes(trained, tmp_path, capsys, arguments, message):

@@ -38,7 +38,7 @@ def sort_rows(array) -> np.ndarray:
 def test_digits():
     data = load("digits", batch_size=100)
     assert data.shape == (8, 8, 1)
-    assert data.likelihood is kv.Bernoulli
+    assert data.kind is kv.Bernoulli
     assert data.sizes == {"train": 1439, "validation": 179, "test": 179}
     assert data.value_range == (0.0, 1.0)
     batches = list(data.train)
@@ -87,7 +87,7 @@ def test_draws_have_the_probabilities_of_the_grey_levels(tmp_path):
 
 def test_continuous_observations_are_explicit():
     data = load("digits", likelihood=kv.LearnedScaleNormal)
-    assert data.likelihood is kv.LearnedScaleNormal
+    assert data.kind is kv.LearnedScaleNormal
     assert data.value_range == (0.0, 1.0)
     assert "continuous, stored values divided by 16" in str(data)
     assert set(np.unique(everything(data.test) * 16)) <= set(range(17))
@@ -100,7 +100,7 @@ def test_arrays_are_split_without_loss(tmp_path, ending):
     np.save(path, x) if ending == ".npy" else np.savez(path, x)
     data = load(path, batch_size=16)
     assert data.shape == (4, 3, 2)
-    assert data.likelihood is kv.LearnedScaleNormal
+    assert data.kind is kv.LearnedScaleNormal
     assert data.sizes == {"train": 83, "validation": 10, "test": 10}
     np.testing.assert_array_equal(rows_of(data), sort_rows(x))
     assert not np.array_equal(everything(data.train), everything(data.train)), "another order in each epoch"
@@ -111,7 +111,7 @@ def test_npz_with_splits(tmp_path):
     np.savez(tmp_path / "split.npz", x_train=train, x_test=test, y_train=np.zeros(50), y_test=np.zeros(20))
     data = load(tmp_path / "split.npz")
     assert data.sizes == {"train": 45, "validation": 5, "test": 20}
-    assert data.likelihood is kv.Bernoulli
+    assert data.kind is kv.Bernoulli
     assert "binary, as stored" in str(data)
     np.testing.assert_array_equal(everything(data.test), test)
 
@@ -177,23 +177,26 @@ print(max(own_memory() for split in (data.train, data.test) for _ in split) - be
     assert float(run_python(code, tmp_path / "large.npy", **USED)) < 40
 
 
-def test_tables_are_standardised(tmp_path):
+def test_tables_stay_in_their_units(tmp_path):
     table = RNG.normal(size=(200, 3)) * [1, 100, 0] + [5, -3, 7]
     path = tmp_path / "table.csv"
     path.write_text("height,weight,constant\n" + "\n".join(",".join(map(str, row)) for row in table))
     data = load(path)
     assert data.columns == ("height", "weight", "constant")
     assert data.shape == (3,)
+    np.testing.assert_array_equal(sort_rows(rows_of(data)), sort_rows(table))
     train = everything(data.train)
-    np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(train.std(axis=0), [1, 1, 0], atol=1e-5)
-    assert "columns standardised by mean and standard deviation of the training data" in str(data)
-    np.testing.assert_allclose(sort_rows(rows_of(data) * data.scale + data.offset), sort_rows(table), rtol=1e-4)
+    likelihood = data.likelihood()
+    standardized = likelihood.standardized(train).numpy()
+    np.testing.assert_allclose(standardized.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(standardized.std(axis=0), [1, 1, 0], atol=1e-5)
+    assert likelihood.names == ["height", "weight", "constant"]
+    assert "in the units of the data" in str(data)
     shifted = tmp_path / "shifted.csv"
     shifted.write_text("\n".join(",".join(map(str, row)) for row in table + 1))
     like = load(shifted, like=data)
-    assert like.columns == ("column_1", "column_2", "column_3")
-    np.testing.assert_allclose(sort_rows(rows_of(like) * data.scale + data.offset), sort_rows(table + 1), rtol=1e-4)
+    assert like.columns == data.columns, "a file without names has those of the data, in their order"
+    np.testing.assert_array_equal(sort_rows(rows_of(like)), sort_rows(table + 1))
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 3)])
@@ -208,7 +211,7 @@ def test_folder_of_images(tmp_path, mode, channels):
         data = load(tmp_path, likelihood=kv.LearnedScaleNormal, batch_size=7)
     assert data.shape == (6, 5, channels)
     np.testing.assert_allclose(rows_of(data), sort_rows(pixels[..., :channels] / 255), rtol=1e-6)
-    fitting = load(tmp_path).likelihood
+    fitting = load(tmp_path).kind
     assert fitting is (kv.Bernoulli if channels == 1 else kv.LearnedScaleNormal)
 
 
@@ -228,7 +231,7 @@ NAN[12, 1] = np.nan
     ("make", "name", "message"),
     [
         (write("a.csv", "x,city,y,name\n" + "1,Oslo,2,Per\n" * 20), "a.csv",
-         "text in 'city' (line 2: 'Oslo'), 'name' (line 2: 'Per')"),
+         "a.csv, line 2, column 'city': 'Oslo', line 2, column 'name': 'Per'."),
         (write("a.csv", "x,y\n1,2\n1\n"), "a.csv", "line 3 with 1"),
         (write("a.csv", "x,y\n1,2\n1,\n"), "a.csv", "line 3, column 'y': ''"),
         (write("a.csv", "x,y\n1,inf\n"), "a.csv", "line 2, column 'y': 'inf'"),
@@ -320,7 +323,7 @@ def test_tfds_mnist():
     data = load("mnist", batch_size=1000)
     assert data.shape == (28, 28, 1)
     assert data.sizes == {"train": 50_000, "validation": 10_000, "test": 10_000}
-    assert data.likelihood is kv.Bernoulli
+    assert data.kind is kv.Bernoulli
     mean = tf.reduce_mean(tf.stack([tf.reduce_mean(batch) for batch in data.train])).numpy()
     assert mean == pytest.approx(0.1306605, abs=1e-3)
     assert set(np.unique(everything(data.test))) == {0.0, 1.0}

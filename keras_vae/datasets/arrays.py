@@ -5,24 +5,24 @@ from pathlib import Path
 import numpy as np
 
 from keras_vae.datasets.data import Source, sample_size
-from keras_vae.datasets.rows import ArrayRows, ReadRows, split_rows
+from keras_vae.datasets.rows import ArrayRows, ReadRows, split_rows, whole_rows
 
 CHUNK = 1_000  # rows looked at together
 
 
-def array_source(name: str, array: np.ndarray, seed: int, levels: float | None = None) -> Source:
+def array_source(name: str, array: np.ndarray, seed: int, levels: float | None = None, whole: bool = False) -> Source:
     """An array in memory, split at random; `levels` is the value of white, where the values do not tell."""
     array = _as_rows(array, name)
-    parts = split_rows(len(array), seed, name)
+    parts = whole_rows(len(array)) if whole else split_rows(len(array), seed, name)
     return Source(name, {split: ArrayRows(array[rows]) for split, rows in parts.items()}, levels or _levels(array))
 
 
-def npz_source(path: Path, seed: int) -> Source:
+def npz_source(path: Path, seed: int, whole: bool = False) -> Source:
     """One array, split at random, or the arrays train and test, with validation or a tenth of train for it."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name.removeprefix("x_"): file[name] for name in file.files if not name.startswith("y_")}
     if len(arrays) == 1:
-        return array_source(str(path), next(iter(arrays.values())), seed)
+        return array_source(str(path), next(iter(arrays.values())), seed, whole=whole)
     if not {"train", "test"} <= set(arrays):
         raise ValueError(
             "datasets.load needs an .npz file with one array, or with arrays train and test and perhaps validation. "
@@ -45,7 +45,7 @@ def npz_source(path: Path, seed: int) -> Source:
     return Source(str(path), rows, _levels(splits["train"]))
 
 
-def memory_mapped_source(path: Path, seed: int) -> Source:
+def memory_mapped_source(path: Path, seed: int, whole: bool = False) -> Source:
     """An array that stays on disk: batches are read when they are needed.
 
     All rows are checked for NaN once, in chunks; the kind of the data is judged by a sample.
@@ -61,7 +61,7 @@ def memory_mapped_source(path: Path, seed: int) -> Source:
     def read(rows):
         return np.ascontiguousarray(array[rows])
 
-    parts = split_rows(len(array), seed, str(path))
+    parts = whole_rows(len(array)) if whole else split_rows(len(array), seed, str(path))
     splits = {name: ReadRows(read, rows, array.shape[1:], array.dtype) for name, rows in parts.items()}
     return Source(str(path), splits, _levels(splits["train"].sample(sample_size(array.shape[1:]))))
 

@@ -1,16 +1,18 @@
 """Cells of typed columns <-> rows of numbers."""
 
-import csv
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
+from keras_vae.datasets.cells import as_arrow, is_date, numbers_of, read_cells, texts_of
+from keras_vae.datasets.writing import write_columns
 from keras_vae.distributions import (
     Bernoulli,
     Categorical,
@@ -20,9 +22,14 @@ from keras_vae.distributions import (
     NegativeBinomial,
     Normal,
     Poisson,
+    Standardized,
 )
-from keras_vae.files import replacing, write_text
+from keras_vae.files import write_text
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Place = Callable[[int, str], str]
 LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
 MOST_CATEGORIES = 256  # texts above are taken for names or sentences
 
@@ -35,7 +42,7 @@ class Column:
         name: as in the first line of the file.
         kind: class of its distribution layer.
         categories: of a `Categorical`, in the order of their codes.
-        offset, scale: value = (number in the cell - offset) / scale.
+        offset, scale: the networks of a model see (value - offset) / scale; see `Standardized`.
         missing: share of the cells that were empty in the training data.
 
     Raises:
@@ -68,34 +75,39 @@ class Column:
             )
 
     def layer(self) -> DistributionLayer:
-        """A new distribution layer of one value."""
-        return self.kind(1, levels=len(self.categories)) if self.categories else self.kind(1)
+        """A new distribution layer of one value, in the units of the cells."""
+        if self.categories:
+            return self.kind(1, levels=len(self.categories), categories=self.categories)
+        layer = self.kind(1)
+        return layer if (self.offset, self.scale) == (0.0, 1.0) else Standardized(layer, self.offset, self.scale)
 
-    def values(self, cells: Sequence, place: Callable[[int], str] | None = None) -> np.ndarray:
-        """One value for each cell, float64, NaN where it is missing.
+    def values(self, cells, place: Place | None = None) -> np.ndarray:
+        """One value for each cell, float64, NaN where it is missing: its number, or the code of its category.
 
         Args:
-            cells: texts or numbers; None, "", "NA" and "nan" are missing.
-            place: from the number of a cell to where it stands, for the errors.
+            cells: texts or numbers; None, NaN, "", "NA" and the like are missing.
+            place: from the number of a cell and the name of the column to where it stands, for the errors.
 
         Raises:
             ValueError: for a cell that is not of this column's kind.
         """
-        codes = {category: float(code) for code, category in enumerate(self.categories)}
-        read = codes.get if self.categories else _number
-        values = np.full(len(cells), np.nan)
-        for row, cell in enumerate(cells):
-            if not is_missing(cell):
-                value = read(str(cell).strip())
-                if value is None or not math.isfinite(value):
-                    needs = f"one of {', '.join(self.categories)}" if self.categories else "a finite number"
-                    where = place(row) if place else f"row {row}"
-                    raise ValueError(
-                        f"A column of kind {self.kind.__name__} needs {needs} in each cell that is not empty. "
-                        f"Received: {where}, column {self.name!r}: {cell!r}."
-                    )
-                values[row] = value
-        values = (values - self.offset) / self.scale
+        column = as_arrow(cells)
+        values = None if self.categories else numbers_of(column)
+        if values is None:
+            codes, different = texts_of(column)
+            known = {category: float(code) for code, category in enumerate(self.categories)}
+            read = known.get if self.categories else _number
+            numbers = [read(text) for text in different]
+            values = np.array([*(np.inf if number is None else number for number in numbers), np.nan])[codes]
+        bad = np.flatnonzero(np.isinf(values))
+        if len(bad):
+            needs = f"one of {', '.join(self.categories)}" if self.categories else "a finite number"
+            row = int(bad[0])
+            where = place(row, self.name) if place else f"row {row}, column {self.name!r}: {column[row].as_py()!r}"
+            raise ValueError(
+                f"A column of kind {self.kind.__name__} needs {needs} in each cell that is not empty. "
+                f"Received: {where}."
+            )
         self.layer().check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
         return values
 
@@ -112,10 +124,9 @@ class Column:
             return self.categories[round(value)]
         if discrete:
             return round(value)
-        number = value * self.scale + self.offset
         if self.offset:  # float32 holds a standardised value to better than this
-            return round(number, 5 - math.floor(math.log10(self.scale)))
-        return float(f"{number:.6g}")
+            return round(value, 5 - math.floor(math.log10(self.scale)))
+        return float(f"{value:.6g}")
 
     def __str__(self) -> str:
         if self.categories:
@@ -140,38 +151,52 @@ class Table:
 
     columns: tuple[Column, ...]
 
+    @classmethod
+    def of(cls, likelihood: Columns) -> "Table":
+        """The table that a model's likelihood was made of, but for the shares of missing cells.
+
+        Raises:
+            ValueError: for columns of several values, and for a `Categorical` that does not say its categories.
+        """
+        columns = []
+        for name, layer in likelihood.columns.items():
+            kind = layer.layer if isinstance(layer, Standardized) else layer
+            categories = tuple(getattr(kind, "categories", None) or ())
+            if layer.event_shape != (1,) or (isinstance(kind, Categorical) and not categories):
+                raise ValueError(
+                    f"Table.of needs columns of one value, and the categories of a Categorical. Received: {name!r}: "
+                    f"{layer!r}."
+                )
+            offset, scale = (layer.offset.item(), layer.scale.item()) if layer is not kind else (0.0, 1.0)
+            columns.append(Column(name, type(kind), categories, offset, scale))
+        return cls(tuple(columns))
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""
         return tuple(column.name for column in self.columns)
 
-    @property
-    def offset(self) -> np.ndarray:
-        """Of each column, float32."""
-        return np.array([column.offset for column in self.columns], np.float32)
-
-    @property
-    def scale(self) -> np.ndarray:
-        """Of each column, float32."""
-        return np.array([column.scale for column in self.columns], np.float32)
-
     def likelihood(self, network: keras.layers.Layer | None = None) -> Columns:
         """The distribution layer of a row; `network` takes the context, such as latent variables, to features."""
         return Columns({column.name: column.layer() for column in self.columns}, network)
 
-    def to_array(self, columns: Mapping[str, Sequence], place: Callable[[int], str] | None = None) -> np.ndarray:
-        """Rows of numbers, float32 of shape (rows, columns), of typed columns by name; others are left out.
+    def to_array(self, columns, place: Place | None = None) -> np.ndarray:
+        """Rows of numbers, float64 of shape (rows, columns), of typed columns; others are left out.
+
+        Args:
+            columns: columns by name, a dictionary, a pandas or Polars frame, or a pyarrow table.
+            place: see `Column.values`.
 
         Raises:
             ValueError: for a column that is not there, for columns of different lengths, and for cells of another kind.
         """
-        absent = [name for name in self.names if name not in columns]
+        cells = read_cells(columns)
+        absent = [name for name in self.names if name not in cells.names]
         if absent:
-            raise ValueError(f"Table needs the columns {', '.join(self.names)}. Received: none named {absent[0]!r}.")
-        lengths = {name: len(columns[name]) for name in self.names}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"Table needs columns of one length. Received: {lengths}.")
-        return np.stack([column.values(columns[column.name], place) for column in self.columns], 1).astype(np.float32)
+            raise ValueError(
+                f"Table needs the columns {', '.join(self.names)}. Received: none named {', '.join(map(repr, absent))}."
+            )
+        return np.stack([column.values(cells.table[column.name], place) for column in self.columns], axis=1)
 
     def to_columns(self, rows) -> dict[str, list]:
         """Typed columns by name of rows of numbers, shape (rows, columns); None where a value is missing."""
@@ -181,12 +206,8 @@ class Table:
         return {column.name: column.cells(rows[:, place]) for place, column in enumerate(self.columns)}
 
     def write(self, path: str | os.PathLike, rows) -> None:
-        """Writes rows of numbers, shape (rows, columns), as a `.csv` file of typed columns, in one step."""
-        columns = self.to_columns(rows)
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))  # None becomes an empty cell
+        """Writes rows of numbers, shape (rows, columns), as typed columns, in one step; see `write_columns`."""
+        write_columns(path, self.to_columns(rows))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the columns, not their cells, as a `.json` file: for a process that has the model but not the data."""
@@ -232,16 +253,10 @@ def _read_columns(path: str | os.PathLike) -> list[dict]:
     return columns
 
 
-def is_missing(cell) -> bool:
-    """Whether a cell has no value: None, "", "NA", "nan" in any case."""
-    text = "" if cell is None else str(cell).strip()
-    return text in ("", "NA") or text.lower() == "nan"
-
-
 def describe_column(
-    name: str, cells: Sequence[str], training: np.ndarray, kind: type[DistributionLayer] | None, source: str
-) -> Column:
-    """The column that holds these cells.
+    name: str, cells: "pa.ChunkedArray", training: np.ndarray, kind: type[DistributionLayer] | None, source: str
+) -> Column | str:
+    """The column that holds these cells, or why it is left out.
 
     Args:
         name: of the column.
@@ -251,46 +266,59 @@ def describe_column(
         source: the file, for the errors.
 
     Raises:
-        ValueError: for a column without a value, with a single one, or with more texts than a `Categorical` can have.
+        ValueError: for a column of a given kind without different values, for numbers and texts in one column, and for
+            more texts than a `Categorical` can have.
     """
-    observed = [str(cell).strip() for cell in cells if not is_missing(cell)]
-    in_training = [str(cells[row]).strip() for row in training if not is_missing(cells[row])]
-    leave_out = f"Leave it out with likelihood={{{name!r}: None}}."
-    if not in_training:
-        raise ValueError(
-            f"datasets.load needs a value in each column of the training rows. Received: {source}, column {name!r}: "
-            f"all cells are empty. {leave_out}"
-        )
-    if len(set(observed)) == 1:
-        raise ValueError(
-            f"datasets.load needs different values in each column. Received: {source}, column {name!r}: only "
-            f"{observed[0]!r}. {leave_out}"
-        )
-    numbers = list(map(_number, observed))
-    texts = [cell for cell, number in zip(observed, numbers, strict=True) if number is None]
-    if kind is None and 0 < len(texts) < len(observed) / 2:
-        raise ValueError(
-            f"datasets.load needs columns of numbers or of texts. Received: {source}, column {name!r} with "
-            f"{len(observed) - len(texts):,} numbers and {len(texts):,} texts, such as {texts[0]!r}. If they name "
-            f"categories, say likelihood={{{name!r}: Categorical}}."
-        )
-    if kind is None:
-        known = [number for number in numbers if number is not None and math.isfinite(number)]
-        kind = Categorical if texts else _kind_of(np.array(known))
-    missing = 1 - len(in_training) / len(training)
-    if issubclass(kind, Categorical):
-        categories = sorted(set(observed), key=None if texts else float)
-        if len(categories) > MOST_CATEGORIES:
+    if kind is None and is_date(cells):
+        return "left out: dates"
+    numbers = None if kind is not None and issubclass(kind, Categorical) else numbers_of(cells)
+    texts: list[str] = []
+    if numbers is None:
+        codes, texts = texts_of(cells)
+        of_text = [_number(text) for text in texts]
+        if all(number is not None for number in of_text) and not (kind and issubclass(kind, Categorical)):
+            numbers = np.array([*of_text, np.nan])[codes]
+    known = codes >= 0 if numbers is None else ~np.isnan(numbers)
+    if not known[training].any():
+        return _refused(name, kind, source, "no value in the training rows")
+    first = texts[codes[np.argmax(known)]] if numbers is None else f"{numbers[np.argmax(known)]:.12g}"
+    if (len(set(codes[known])) if numbers is None else len(np.unique(numbers[known]))) == 1:
+        return _refused(name, kind, source, f"only {first!r}")
+    missing = 1 - float(known[training].mean())
+    if numbers is None:
+        categorical = kind is None or issubclass(kind, Categorical)
+        words = [place for place, number in enumerate(of_text) if number is None]
+        of_words = int(np.isin(codes, words).sum())
+        if kind is None and of_words < known.sum() / 2:
             raise ValueError(
-                f"datasets.load needs at most {MOST_CATEGORIES} categories. Received: {source}, column {name!r} with "
-                f"{len(categories)} different texts, such as {observed[0]!r}. {leave_out}"
+                f"datasets.load needs columns of numbers or of texts. Received: {source}, column {name!r} with "
+                f"{int(known.sum()) - of_words:,} numbers and {of_words:,} texts, such as {texts[words[0]]!r}. If they "
+                f"name categories, say likelihood={{{name!r}: Categorical}}."
             )
-        return Column(name, kind, tuple(categories), missing=missing)
-    values = np.array([_number(cell) for cell in in_training], np.float64)  # None becomes NaN
+        if categorical and len(texts) > MOST_CATEGORIES:
+            return _refused(name, kind, source, f"{len(texts):,} different texts, such as {first!r}")
+        if categorical:
+            return Column(
+                name, kind or Categorical, tuple(sorted(texts, key=None if words else float)), missing=missing
+            )
+        return Column(name, kind or Normal)  # whose `values` names the cell
+    finite = numbers[np.isfinite(numbers)]
+    kind = kind or _kind_of(finite)
+    values = numbers[training][~np.isnan(numbers[training])]
     if not np.isfinite(values).all():
         return Column(name, kind)  # whose `values` names the cell
     offset, scale = _offset_and_scale(kind(1), values)
     return Column(name, kind, (), offset, scale, missing)
+
+
+def _refused(name: str, kind: type[DistributionLayer] | None, source: str, why: str) -> str:
+    """Why a column is left out, or the error for one whose kind was given."""
+    if kind is None:
+        return f"left out: {why}"
+    raise ValueError(
+        f"datasets.load needs different values in a column of kind {kind.__name__}, and at most {MOST_CATEGORIES} "
+        f"categories. Received: {source}, column {name!r}: {why}. Leave it out with likelihood={{{name!r}: None}}."
+    )
 
 
 def _kind_of(values: np.ndarray) -> type[DistributionLayer]:
@@ -305,11 +333,11 @@ def _kind_of(values: np.ndarray) -> type[DistributionLayer]:
 
 def _offset_and_scale(layer: DistributionLayer, values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of real numbers, the geometric mean of positive ones, nothing of others."""
-    if layer.support.has_offset:
-        return float(values.mean()), float(values.std()) or 1.0
-    if layer.support.has_scale and values.min() > 0:
-        return 0.0, float(np.exp(np.log(values).mean()))
-    return 0.0, 1.0
+    if not layer.support.has_scale or not (layer.support.has_offset or values.min() > 0):
+        return 0.0, 1.0
+    standardized = Standardized(layer)
+    standardized.adapt(values[:, None])
+    return standardized.offset.item(), standardized.scale.item()
 
 
 def _skewness(values: np.ndarray) -> float:

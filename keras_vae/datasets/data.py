@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.rows import Rows
-from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, LearnedScaleNormal
+from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, LearnedScaleNormal, Standardized
 from keras_vae.noise import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
@@ -26,7 +27,8 @@ class Source:
         splits: `train`, `validation` and `test`.
         levels: the value of white, where the examples are grey levels or colours from 0; None where they are not.
         columns: names of the columns of a table.
-        table: of rows that are observations already, their columns of kinds of their own.
+        table: of rows whose columns are of kinds of their own.
+        notes: what was recognised of a file, and what was left out, in words.
     """
 
     name: str
@@ -34,11 +36,14 @@ class Source:
     levels: float | None = None
     columns: tuple[str, ...] | None = None
     table: Table | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Data:
-    """Pipelines of observations, float32 batches of shape (batch, *shape), and what to know about them.
+    """Pipelines of observations, batches of shape (batch, *shape), and what to know about them.
+
+    Tables and vectors are in their own units, float64: the likelihood standardises them. Images are float32.
 
     Attributes:
         name: what was loaded.
@@ -46,12 +51,15 @@ class Data:
         validation, test: in a fixed order, with one fixed draw.
         shape: of one observation.
         value_range: smallest and largest value of an observation; of large data, of a sample.
-        likelihood: the distribution layer that fits.
+        kind: class of the distribution layer that fits; `likelihood` builds the layer.
         sizes: number of examples by split.
         observation: in words, what was done to the stored values.
         columns: names of the columns of a table, or None.
-        offset, scale: observation = (stored value - offset) / scale; 0 and 1 for binary data.
-        table: of columns of different kinds: builds their likelihood, and takes observations to typed columns and back.
+        offset, scale: the networks of a model see (observation - offset) / scale, where `has_units`.
+        has_units: whether the likelihood standardises the observations.
+        levels: the value of white that grey levels were divided by, or None.
+        table: of columns of different kinds: takes observations to typed columns and back.
+        notes: what was recognised of a file, and what was left out, in words.
     """
 
     name: str
@@ -60,13 +68,30 @@ class Data:
     test: tf.data.Dataset
     shape: tuple[int, ...]
     value_range: tuple[float, float]
-    likelihood: type[DistributionLayer]
+    kind: type[DistributionLayer]
     sizes: dict[str, int]
     observation: str
     columns: tuple[str, ...] | None
     offset: np.ndarray
     scale: np.ndarray
+    has_units: bool = False
+    levels: float | None = None
     table: Table | None = None
+    notes: tuple[str, ...] = ()
+
+    def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
+        """The distribution layer of an observation, in the units of the data.
+
+        Args:
+            network: from the context, such as latent variables, to features.
+
+        Returns:
+            A layer of class `kind`; of standardised numbers `Standardized` with one, of a typed table `Columns`.
+        """
+        if self.table is not None:
+            return self.table.likelihood(network)
+        layer = self.kind(self.shape, network)
+        return Standardized(layer, self.offset, self.scale, self.columns) if self.has_units else layer
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
@@ -74,8 +99,9 @@ class Data:
         low, high = self.value_range
         return (
             f"{self.name}: {shape}, {sizes}\n"
-            f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.likelihood.__name__}"
+            f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.kind.__name__}"
             + (f"\n{self.table}" if self.table else "")
+            + "".join(f"\n{note}" for note in self.notes)
         )
 
 
@@ -84,13 +110,15 @@ class Observation:
     """How stored values become observations."""
 
     words: str
-    offset: np.ndarray | float = 0.0
-    scale: np.ndarray | float = 1.0
+    levels: float | None = None  # the value of white that stored values are divided by
+    dtype: str = "float32"
     drawn: bool = False  # the scaled values are probabilities of binary draws
 
     def __call__(self, stored: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Observations, float32, of stored values of shape (batch, *shape)."""
-        values = (tf.cast(stored, tf.float32) - self.offset) / self.scale
+        """Observations of stored values of shape (batch, *shape)."""
+        values = tf.cast(stored, self.dtype)
+        if self.levels is not None:
+            values = values / self.levels
         if self.drawn:
             values = draw_binary(values, seed)
         return tf.ensure_shape(values, stored.shape)
@@ -113,7 +141,6 @@ def observe(
     batch_size: int,
     likelihood: type[DistributionLayer] | None,
     seed: int,
-    like: Data | None = None,
     drop_remainder: bool = False,
 ) -> Data:
     """Chooses how values become observations, and builds the pipelines; the arguments are those of `load`."""
@@ -124,23 +151,26 @@ def observe(
         )
     train = source.splits["train"]
     sample = train.sample(sample_size(train.shape))
-    likelihood, observation = _choose(source, likelihood, sample, like)
-    scaled = (sample.astype(np.float32) - observation.offset) / observation.scale
-    transformed = source.table or observation  # who knows offset and scale
+    kind, observation = _choose(source, likelihood, sample)
+    low, high = (float(edge(sample)) / (observation.levels or 1.0) for edge in (np.nanmin, np.nanmax))
+    units = None if source.table else _units(kind, observation, sample)
     return Data(
         name=source.name,
         train=_training(train, observation, seed, batch_size, drop_remainder),
         validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), batch_size, drop_remainder),
         test=_evaluation(source.splits["test"], observation, fold(seed, 2), batch_size, drop_remainder),
         shape=tuple(train.shape),
-        value_range=(0.0, 1.0) if observation.drawn else (float(np.nanmin(scaled)), float(np.nanmax(scaled))),
-        likelihood=likelihood,
+        value_range=(0.0, 1.0) if observation.drawn else (low, high),
+        kind=kind,
         sizes=sizes,
         observation=observation.words,
         columns=source.columns,
-        offset=np.asarray(transformed.offset, np.float32),
-        scale=np.asarray(transformed.scale, np.float32),
+        offset=np.zeros([]) if units is None else units.offset,
+        scale=np.ones([]) if units is None else units.scale,
+        has_units=units is not None,
+        levels=observation.levels,
         table=source.table,
+        notes=source.notes,
     )
 
 
@@ -150,16 +180,26 @@ def sample_size(shape: tuple) -> int:
 
 
 def _choose(
-    source: Source, likelihood: type[DistributionLayer] | None, sample: np.ndarray, like: Data | None
+    source: Source, likelihood: type[DistributionLayer] | None, sample: np.ndarray
 ) -> tuple[type[DistributionLayer], Observation]:
     if source.table:
-        return Columns, Observation("columns of different kinds, NaN where a cell is missing")
+        return Columns, Observation("columns of different kinds, NaN where a cell is missing", dtype="float64")
     binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
     if likelihood is None:
         likelihood = Bernoulli if binary or _is_grey(source, sample.shape[1:]) else LearnedScaleNormal
     if issubclass(likelihood, Bernoulli):
         return likelihood, _binary(source, binary, sample)
-    return likelihood, _continuous(source, binary, sample, like)
+    return likelihood, _continuous(source, binary, sample)
+
+
+def _units(kind: type[DistributionLayer], observation: Observation, sample: np.ndarray) -> Standardized | None:
+    """The units of observations, or None where they have none."""
+    layer = kind(sample.shape[1:])
+    if observation.dtype != "float64" or not layer.support.has_scale:
+        return None
+    standardized = Standardized(layer)
+    standardized.adapt(sample)
+    return standardized
 
 
 def _is_grey(source: Source, shape: tuple) -> bool:
@@ -175,20 +215,16 @@ def _binary(source: Source, binary: bool, sample: np.ndarray) -> Observation:
             f"Received: {source.name} with values from {sample.min():g} to {sample.max():g}."
         )
     words = "binary, drawn from the grey levels anew in each training batch, and once for validation and test"
-    return Observation(words, scale=source.levels, drawn=True)
+    return Observation(words, source.levels, drawn=True)
 
 
-def _continuous(source: Source, binary: bool, sample: np.ndarray, like: Data | None) -> Observation:
+def _continuous(source: Source, binary: bool, sample: np.ndarray) -> Observation:
     if source.levels is not None and source.columns is None:
-        return Observation(f"continuous, stored values divided by {source.levels:g}", scale=source.levels)
+        return Observation(f"continuous, stored values divided by {source.levels:g}", source.levels)
     if binary or sample.ndim > 2:
         return Observation("continuous, as stored")
-    if like is not None:
-        return Observation(f"continuous, columns standardised as those of {like.name}", like.offset, like.scale)
-    offset, deviation = sample.mean(axis=0, dtype=np.float64), sample.std(axis=0, dtype=np.float64)
-    scale = np.where(deviation > 0, deviation, 1.0)  # a constant column becomes 0
-    words = "continuous, columns standardised by mean and standard deviation of the training data"
-    return Observation(words, offset.astype(np.float32), scale.astype(np.float32))
+    words = "in the units of the data; the likelihood standardises them by mean and standard deviation of train"
+    return Observation(words, dtype="float64")
 
 
 def _training(

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from keras_vae.datasets.data import Source
-from keras_vae.datasets.rows import ReadRows, split_rows
+from keras_vae.datasets.rows import ReadRows, split_rows, whole_rows
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
 GREY = {"1", "L", "I;16", "I"}  # Pillow's modes with one channel
 
 
-def folder_source(path: Path, seed: int) -> Source:
+def folder_source(path: Path, seed: int, whole: bool = False) -> Source:
     """All images of a folder and its subfolders, in the order of their paths, split at random.
 
     Every file is checked here; its pixels are read when a batch needs them.
@@ -36,7 +36,7 @@ def folder_source(path: Path, seed: int) -> Source:
     def read(rows):
         return np.stack([_read(files[row], grey=shape[-1] == 1) for row in rows])
 
-    parts = split_rows(len(files), seed, str(path))
+    parts = whole_rows(len(files)) if whole else split_rows(len(files), seed, str(path))
     splits = {name: ReadRows(read, rows, shape, np.uint8) for name, rows in parts.items()}
     return Source(str(path), splits, levels=255.0)
 

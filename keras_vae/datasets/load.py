@@ -3,17 +3,21 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from keras_vae.arguments import whole_seed
 from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_source
+from keras_vae.datasets.cells import BINARIES, TEXTS, is_table
+from keras_vae.datasets.columns import Table
 from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import folder_source
-from keras_vae.datasets.table import csv_source, typed_source
+from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
-from keras_vae.distributions import Columns, DistributionLayer
+from keras_vae.distributions import Columns, DistributionLayer, Standardized
 
-FILES = {".npz": npz_source, ".npy": memory_mapped_source, ".csv": csv_source}
+FILES = {".npz": npz_source, ".npy": memory_mapped_source}
+ENDINGS = (*TEXTS, *BINARIES)
+TABLES = "a table (.csv, .tsv, .parquet, .arrow, perhaps compressed, a frame, or columns by name)"
 
 
 def load(
@@ -21,39 +25,49 @@ def load(
     batch_size: int = 128,
     likelihood: type[DistributionLayer] | Mapping[str, type[DistributionLayer] | None] | None = None,
     seed: int = 0,
-    like: Data | None = None,
+    like: Any = None,
     drop_remainder: bool = False,
+    whole: bool = False,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
     - "digits": 1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn.
     - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
-    - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), `.csv` (numeric
-      columns), or a folder of images of one size (read when a batch needs them).
+    - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
+      of one size (read when a batch needs them).
+    - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
+      `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
+      separator, decimal commas and Latin-1 are recognised, and said by `print(data)`.
 
     Data without splits of their own are split 80, 10 and 10 % at random from the seed.
 
-    Under `likelihood=Columns` each column of a `.csv` file has a kind of its own, and a cell that is empty, "NA" or
-    "nan" is missing: NaN in the observation. Texts are `Categorical`; 0 and 1 `Bernoulli`; other whole numbers from 0
-    to 100 `Poisson`, or `NegativeBinomial` where their variance is above 1.5 times their mean; positive numbers that
-    are skewed, but their logarithms less so, `LogNormal`; all others `Normal`. Real numbers are standardised, positive
-    ones divided by their geometric mean. The `table` of the data builds the likelihood, and takes observations to typed
-    columns and back.
+    Under `likelihood=Columns` each column of a table has a kind of its own, and a cell that is empty, "NA", "null",
+    "nan" and the like, or in a column of numbers "?" or "-", is missing: NaN in the observation. Texts are
+    `Categorical`; 0 and 1 `Bernoulli`; other whole numbers from 0 to 100 `Poisson`, or `NegativeBinomial` where their
+    variance is above 1.5 times their mean; positive numbers that are skewed, but their logarithms less so, `LogNormal`;
+    all others `Normal`. Dates, columns that are the same in each row or empty, and texts of more than 256 kinds, such
+    as names, are left out, and named by `print(data)`. The `table` of the data takes observations to typed columns and
+    back.
+
+    Numbers stay in the units of the data: `data.likelihood(network)` builds the layer that standardises them, positive
+    ones by their geometric mean, inside of the model.
 
     Args:
-        source: name or path.
+        source: name, path, frame, pyarrow table or dictionary of columns.
         batch_size: examples in a batch; the last one may be smaller.
         likelihood: the distribution layer of the observations. `Bernoulli` makes binary observations of grey levels:
             drawn anew in each training batch, and once for validation and test. Any other keeps them continuous, in
-            [0, 1], and standardises columns. None is `Bernoulli` for binary data and grey images, else
+            [0, 1]. None is `Bernoulli` for binary data and grey images, else
             `LearnedScaleNormal`. `Columns` reads a table whose columns are of different kinds; a dictionary does so
             too, and gives the kinds of some of them, {"age": Normal}, or leaves a column out, {"name": None}.
         seed: integer: of the splits, the order and the draws.
-        like: data whose standardisation of columns is to be used, that of the training of a model for instance; their
-            kinds and categories too, where they are of different kinds.
+        like: a model, its likelihood, or `Data`, whose columns are to be read, by their names; their kinds and
+            categories too, where they are of different kinds.
         drop_remainder: whether to leave out the last, smaller batch of each split: all batches then have one static
             shape, which TPUs need.
+        whole: whether to hold nothing out: each split is all rows of a table or array, for data that are to be scored.
+            Data with splits of their own keep them.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
@@ -66,32 +80,56 @@ def load(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
     seed = whole_seed("datasets.load", seed)
-    typed = likelihood is Columns or isinstance(likelihood, Mapping) or (like is not None and like.table is not None)
+    names, table = _columns_of(like)
+    typed = likelihood is Columns or isinstance(likelihood, Mapping) or table is not None
     if typed:
-        return observe(_find_table(source, seed, likelihood, like), batch_size, None, seed, None, drop_remainder)
+        return observe(
+            _find_table(source, seed, likelihood, like, table, whole), batch_size, None, seed, drop_remainder
+        )
     kind = likelihood if _is_kind(likelihood) else None
     if kind is not likelihood:
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    return observe(_find(source, seed), batch_size, kind, seed, like, drop_remainder)
+    return observe(_find(source, seed, names, whole), batch_size, kind, seed, drop_remainder)
+
+
+def _columns_of(like) -> tuple[tuple[str, ...] | None, Table | None]:
+    """The names of the columns of data or a model, where they have any, and of typed columns the table."""
+    if like is None or isinstance(like, Data):
+        return (None, None) if like is None else (like.columns, like.table)
+    layer = getattr(like, "likelihood", like)
+    if isinstance(layer, Columns):
+        table = Table.of(layer)
+        return table.names, table
+    if not isinstance(layer, DistributionLayer):
+        raise ValueError(f"datasets.load needs like to be Data, a model or its likelihood. Received: {like!r}.")
+    names = layer.names if isinstance(layer, Standardized) else None
+    return (None if names is None else tuple(names)), None
 
 
 def _is_kind(likelihood) -> TypeGuard[type[DistributionLayer]]:
     return isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)
 
 
-def _find(source: str | os.PathLike, seed: int) -> Source:
+def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool) -> Source:
+    if not isinstance(source, str | os.PathLike):
+        if not is_table(source):
+            raise ValueError(f"datasets.load needs a name, a path or {TABLES}. Received: a {type(source).__name__}.")
+        return numeric_source(source, seed, like, whole)
     path = Path(source)
     if source == "digits":
         return _digits(seed)
     if path.is_dir():
-        return folder_source(path, seed)
+        return folder_source(path, seed, whole)
+    if is_table(path):
+        _require_file(path)
+        return numeric_source(path, seed, like, whole)
     if path.suffix in FILES or len(path.parts) > 1 or isinstance(source, os.PathLike):
         _require_file(path)
-        return FILES[path.suffix](path, seed)
+        return FILES[path.suffix](path, seed, whole)
     return tfds_source(source)
 
 
-def _find_table(source: str | os.PathLike, seed: int, likelihood, like: Data | None) -> Source:
+def _find_table(source, seed: int, likelihood, like, table: Table | None, whole: bool) -> Source:
     kinds = likelihood if isinstance(likelihood, Mapping) else {}
     for name, kind in kinds.items():
         if kind is not None and not _is_kind(kind):
@@ -99,23 +137,23 @@ def _find_table(source: str | os.PathLike, seed: int, likelihood, like: Data | N
                 "datasets.load needs the kind of a column to be a class such as Normal, or None to leave it out. "
                 f"Received: {name!r}: {kind!r}."
             )
-    if like is not None and like.table is None:
+    if like is not None and table is None:
         raise ValueError(
-            "datasets.load needs like to be data with columns of different kinds, loaded with likelihood=Columns. "
-            f"Received: {like.name} with likelihood {like.likelihood.__name__}."
+            "datasets.load needs like to have columns of different kinds, as data loaded with likelihood=Columns and "
+            f"models of them have. Received: {like.name if isinstance(like, Data) else like!r}."
         )
-    path = Path(source)
-    _require_file(path)
-    if path.suffix != ".csv":
-        raise ValueError(f"datasets.load needs a .csv file for columns of different kinds. Received: {path}.")
-    return typed_source(path, seed, kinds, like)
+    if isinstance(source, str | os.PathLike) and (is_table(source) or Path(source).suffix):
+        _require_file(Path(source))
+    if not is_table(source):
+        raise ValueError(f"datasets.load needs {TABLES} for columns of different kinds. Received: {source}.")
+    return typed_source(source, seed, kinds, table, whole)
 
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"datasets.load needs a file or folder that exists. Received: {path}.")
-    if path.suffix not in FILES:
-        raise ValueError(f"datasets.load needs a file that ends in {', '.join(FILES)}. Received: {path}.")
+    if path.suffix not in FILES and not is_table(path):
+        raise ValueError(f"datasets.load needs a file that ends in {', '.join((*FILES, *ENDINGS))}. Received: {path}.")
 
 
 def _digits(seed: int) -> Source:

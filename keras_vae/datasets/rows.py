@@ -134,6 +134,11 @@ class StreamRows:
 Rows = ArrayRows | ReadRows | StreamRows
 
 
+def whole_rows(size: int) -> dict[str, np.ndarray]:
+    """Row numbers of train, validation and test where each is all rows."""
+    return dict.fromkeys(("train", "validation", "test"), np.arange(size))
+
+
 def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
     """Row numbers of train, validation and test: 80, 10 and 10 % of a permutation drawn from the seed, sorted.
 

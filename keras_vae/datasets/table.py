@@ -1,126 +1,133 @@
-"""Columns in a `.csv` file."""
+"""Named columns -> the rows of a model."""
 
-import csv
-import math
 from collections.abc import Mapping
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_vae.datasets.columns import Table, describe_column
-from keras_vae.datasets.data import Data, Source
-from keras_vae.datasets.rows import ArrayRows, split_rows
-from keras_vae.distributions import DistributionLayer
+from keras_vae.datasets.cells import Cells, is_date, numbers_of, read_cells
+from keras_vae.datasets.columns import Column, Table, describe_column
+from keras_vae.datasets.data import Source
+from keras_vae.datasets.rows import ArrayRows, split_rows, whole_rows
+from keras_vae.distributions import Categorical, DistributionLayer
 
-Lines = list[tuple[int, list[str]]]  # the number of a line in the file, and its cells
+TYPED = "likelihood=Columns reads columns of different kinds with missing values."
 
 
-def csv_source(path: Path, seed: int) -> Source:
-    """A table of numbers, with or without a line of column names, held in memory and split at random.
+def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole: bool = False) -> Source:
+    """A table of numbers, with or without names of its columns, held in memory.
+
+    Args:
+        given: see `read_cells`.
+        seed: of the split.
+        like: the columns that are to be read, by their names where the table has names.
+        whole: whether each split is all rows.
 
     Raises:
-        ValueError: for columns with text (named, with the first such cell), empty or infinite cells, and ragged lines.
+        ValueError: for columns of texts or dates (named, with the first such cell), and empty or infinite cells.
     """
-    columns, lines = _read(path)
-    values = np.array([_numbers(cells) for _, cells in lines], np.float64)
-    _check_columns(path, values.reshape(-1, len(columns)), lines, columns)
-    parts = split_rows(len(values), seed, str(path))
-    table = values.astype(np.float32)
-    return Source(str(path), {name: ArrayRows(table[rows]) for name, rows in parts.items()}, columns=columns)
+    cells = read_cells(given)
+    names = tuple(cells.names) if like is None else _names_like(cells, like)
+    numbers: dict[str, Any] = {name: numbers_of(cells.table[name]) for name in names}
+    others = [name for name, values in numbers.items() if values is None]
+    if others:
+        first = ", ".join(cells.place(_first_text(cells, name), name) for name in others[:5])
+        first = first.replace(f", {cells.title}", "")  # said once
+        words = "dates" if all(is_date(cells.table[name]) for name in others) else "text"
+        raise ValueError(f"datasets.load needs numeric columns. Received: {words} in {first}. {TYPED}")
+    values = np.empty((len(cells.table), len(names)))
+    for place, name in enumerate(names):
+        column = values[:, place] = numbers.pop(name)
+        if not np.isfinite(column).all():
+            row = int(np.argmin(np.isfinite(column)))
+            raise ValueError(
+                f"datasets.load needs a finite number in each cell. Received: {cells.place(row, name)}. {TYPED}"
+            )
+    return Source(cells.title, _splits(values, seed, cells.title, whole), columns=like or names, notes=cells.notes)
 
 
 def typed_source(
-    path: Path, seed: int, kinds: Mapping[str, type[DistributionLayer] | None], like: Data | None = None
+    given,
+    seed: int,
+    kinds: Mapping[str, type[DistributionLayer] | None],
+    like: Table | None = None,
+    whole: bool = False,
 ) -> Source:
-    """A table whose columns are of kinds of their own and may miss values, held in memory and split at random.
+    """A table whose columns are of kinds of their own and may miss values, held in memory.
 
     Args:
-        path: of a file with a line of column names, or with numbers alone.
+        given: see `read_cells`.
         seed: of the split.
         kinds: by name of the columns whose kind is given; None leaves a column out. That of the others is inferred.
-        like: data whose columns are to be read.
+        like: the columns that are to be read.
+        whole: whether each split is all rows.
 
     Raises:
-        ValueError: for names that are not those of the file, cells that are not of their column's kind, columns without
-            different values, and ragged lines.
+        ValueError: for names that are not those of the file, cells that are not of their column's kind, and columns of
+            a given kind without different values.
     """
-    names, lines = _read(path)
-    names = tuple(name or f"column_{number}" for number, name in enumerate(names, start=1))
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise ValueError(f"datasets.load needs columns of different names. Received: {path} with {twice[0]!r} twice.")
-    for name in kinds:
-        if name not in names:
-            raise ValueError(
-                f"datasets.load needs likelihood to name columns of {path}: {', '.join(names)}. Received: {name!r}."
-            )
-    parts = split_rows(len(lines), seed, str(path))
-    columns = {name: [cells[place] for _, cells in lines] for place, name in enumerate(names)}
-    table = None if like is None else like.table
-    if table is None:
-        given = {name: kinds.get(name) for name in names if kinds.get(name, name) is not None}
-        described = [
-            describe_column(name, columns[name], parts["train"], kind, str(path)) for name, kind in given.items()
-        ]
-        if not described:
-            raise ValueError(f"datasets.load needs a column. Received: likelihood={dict(kinds)}, which leaves all out.")
-        table = Table(tuple(described))
-
-    def place(row: int) -> str:
-        return f"{path}, line {lines[row][0]}"
-
-    array = table.to_array(columns, place)
-    splits = {name: ArrayRows(array[rows]) for name, rows in parts.items()}
-    return Source(str(path), splits, columns=table.names, table=table)
-
-
-def _read(path: Path) -> tuple[tuple[str, ...], Lines]:
-    """Names of the columns, and the lines of cells."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [(number, cells) for number, cells in enumerate(csv.reader(file), start=1) if cells]
-    if not lines:
-        raise ValueError(f"datasets.load needs a .csv file with numbers. Received: {path}, which is empty.")
-    first = lines[0][1]
-    if any(_number(cell) is None for cell in first):
-        columns, lines = tuple(cell.strip() for cell in first), lines[1:]
+    if like is None:
+        texts = [name for name, kind in kinds.items() if kind is not None and issubclass(kind, Categorical)]
     else:
-        columns = tuple(f"column_{number}" for number in range(1, len(first) + 1))
-    for number, cells in lines:
-        if len(cells) != len(columns):
+        texts = [column.name for column in like.columns if column.categories]
+    cells = read_cells(given, texts)
+    for name in kinds:
+        if name not in cells.names:
             raise ValueError(
-                f"datasets.load needs {len(columns)} cells in each line. Received: {path}, line {number} with "
-                f"{len(cells)}."
+                f"datasets.load needs likelihood to name columns of {cells.title}: {', '.join(cells.names)}. "
+                f"Received: {name!r}."
             )
-    return columns, lines
+    notes = cells.notes
+    table = like
+    splits = None
+    if table is None:
+        splits = whole_rows(len(cells.table)) if whole else split_rows(len(cells.table), seed, cells.title)
+        described: dict[str, Column | str] = {}
+        for name in cells.names:
+            if kinds.get(name, name) is None:
+                described[name] = "left out, as asked"
+            else:
+                described[name] = describe_column(
+                    name, cells.table[name], splits["train"], kinds.get(name), cells.title
+                )
+        columns = tuple(column for column in described.values() if isinstance(column, Column))
+        notes += tuple(f"{name}: {why}" for name, why in described.items() if isinstance(why, str))
+        if not columns:
+            raise ValueError(
+                f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
+            )
+        table = Table(columns)
+    rows = table.to_array(cells.table, cells.place)
+    return Source(cells.title, _splits(rows, seed, cells.title, whole), columns=table.names, table=table, notes=notes)
 
 
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _numbers(cells: list[str]) -> list[float]:
-    values = map(_number, cells)
-    return [math.nan if value is None else value for value in values]
-
-
-def _check_columns(path: Path, values: np.ndarray, lines: Lines, columns: tuple[str, ...]) -> None:
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad) == 0:
-        return
-    cells = [(columns[column], lines[row][0], lines[row][1][column].strip()) for row, column in bad]
-    text: dict[str, tuple[int, str]] = {}
-    for name, line, cell in cells:
-        if cell and _number(cell) is None:
-            text.setdefault(name, (line, cell))
-    other = "likelihood=Columns reads columns of different kinds with missing values."
-    if text:
-        examples = ", ".join(f"{name!r} (line {line}: {cell!r})" for name, (line, cell) in text.items())
-        raise ValueError(f"datasets.load needs numeric columns. Received: {path} with text in {examples}. {other}")
-    name, line, cell = cells[0]
+def _names_like(cells: Cells, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a table's columns in the order of others; by place where one of the two had no names."""
+    absent = [name for name in wanted if name not in cells.names]
+    if not absent:
+        return wanted
+    unnamed = not cells.named or wanted == tuple(f"column_{place}" for place in range(1, len(wanted) + 1))
+    if unnamed and len(cells.names) == len(wanted):
+        return tuple(cells.names)
     raise ValueError(
-        f"datasets.load needs a finite number in each cell. Received: {path}, line {line}, column {name!r}: {cell!r}. "
-        f"{other}"
+        f"datasets.load needs the columns {', '.join(wanted)}. Received: {cells.title} with "
+        f"{', '.join(cells.names)}, without {', '.join(absent)}."
     )
+
+
+def _first_text(cells: Cells, name: str) -> int:
+    """The number of the first row whose cell is no number."""
+    for row, cell in enumerate(cells.table[name].to_pylist()):
+        if cell is not None and not isinstance(cell, int | float):
+            try:
+                float(cell)
+            except (ValueError, TypeError):
+                return row
+    return 0
+
+
+def _splits(values: np.ndarray, seed: int, title: str, whole: bool) -> dict[str, ArrayRows]:
+    if whole:
+        rows = ArrayRows(values)
+        return dict.fromkeys(("train", "validation", "test"), rows)
+    return {name: ArrayRows(values[rows]) for name, rows in split_rows(len(values), seed, title).items()}

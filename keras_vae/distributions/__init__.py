@@ -19,6 +19,7 @@ from keras_vae.distributions.normal import (
 )
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
+from keras_vae.distributions.standardized import Standardized
 
 __all__ = [
     "AutoregressiveFlow",
@@ -49,6 +50,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "SphericalUniform",
     "StandardNormal",
+    "Standardized",
     "StudentT",
     "VampPrior",
     "ZeroInflatedNegativeBinomial",

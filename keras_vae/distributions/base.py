@@ -36,6 +36,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     params_per_value = 1
     params_initializer = "zeros"  # of the parameters without a context
     discrete = False  # True where log_prob is a probability mass, which has bits per dimension
+    value_dtype = "float32"  # of the values, as a model takes and gives them
     support: Support = RealNumbers()  # where draws are: a posterior's must lie within its prior's
 
     def __init_subclass__(cls, **kwargs):
@@ -103,6 +104,14 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         if several:
             raise ValueError(f"{self._title} needs a network for a context of several tensors. Received: None.")
         return self.context_shapes[0]
+
+    def standardized(self, values) -> tf.Tensor:
+        """The values as networks are to see them, float32 of the same shape: a layer with units of its own has others.
+
+        Args:
+            values: shape (..., *event_shape).
+        """
+        return tf.cast(values, tf.float32)
 
     @property
     def params_shape(self) -> tuple[int, ...]:

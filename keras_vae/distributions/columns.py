@@ -13,11 +13,14 @@ from tensorflow_probability import distributions as tfd
 from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.discrete import Categorical
 from keras_vae.distributions.normal import OptimalScaleNormal
+from keras_vae.distributions.standardized import Standardized
 from keras_vae.distributions.supports import Product, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.noise import fold
 from keras_vae.trace import with_parameters
+
+NO_MARK = ("name", "event_shape", "categories")  # of a layer's config, what layers of one kind may differ in
 
 
 class Columns(DistributionLayer):
@@ -28,8 +31,9 @@ class Columns(DistributionLayer):
     the likelihood to maximise where whether a value is missing does not depend on the value ("missing at random").
 
     All columns share the features of one network, and may have one of their own on top. Columns of one kind, with equal
-    arguments and no weights but those of the last dense layer, are computed together. A row is one float32 vector with
-    the values in the order of the columns, that of a `Categorical` as its code 0, 1, ..., levels - 1.
+    arguments and no weights but those of the last dense layer, are computed together. A row is one vector with the
+    values in the order of the columns, that of a `Categorical` as its code 0, 1, ..., levels - 1, and that of a
+    `Standardized` column in its own units: rows are then float64.
 
     Args:
         columns: distribution layers by name. A layer of event shape (1,) is one column; one of (n,), whose values must
@@ -37,7 +41,8 @@ class Columns(DistributionLayer):
         network: from the context to the features that all columns share; None uses the context itself.
 
     Attributes:
-        parts: the layers that are called, of one or several columns each.
+        parts: the layers that are called, of one or several columns each, without their units.
+        offset, scale: of each value of a row, float64 of shape (values,), as in `Standardized`; else 0 and 1.
 
     Raises:
         ValueError: for columns that are no distribution layers of vectors, and for `OptimalScaleNormal`.
@@ -59,7 +64,9 @@ class Columns(DistributionLayer):
                 f'{{"age": Normal(1), "smoker": Bernoulli(1)}}. Received: columns={columns!r}.'
             )
         for name, layer in columns.items():
-            if isinstance(layer, OptimalScaleNormal):  # it would count what stands in for missing values
+            if isinstance(
+                _without_units(layer), OptimalScaleNormal
+            ):  # it would count what stands in for missing values
                 raise ValueError(
                     f"{type(self).__name__} needs columns whose density does not depend on the batch, such as "
                     f"LearnedScaleNormal. Received: {layer!r} as column {name!r}."
@@ -68,10 +75,13 @@ class Columns(DistributionLayer):
         self.columns = dict(columns)
         stops = np.cumsum([layer.event_shape[0] for layer in columns.values()]).tolist()
         self._slices = tuple(zip([0, *stops], stops, strict=False))  # of the columns in a row
+        self.offset = np.concatenate([_of_values(layer, "offset", 0.0) for layer in columns.values()])
+        self.scale = np.concatenate([_of_values(layer, "scale", 1.0) for layer in columns.values()])
+        self.has_units = any(isinstance(layer, Standardized) for layer in columns.values())
         groups: dict[str, list[int]] = {}
-        for number, layer in enumerate(columns.values()):
+        layers = [_without_units(layer) for layer in columns.values()]
+        for number, layer in enumerate(layers):
             groups.setdefault(_mark(layer) or f"column {number}", []).append(number)
-        layers = list(columns.values())
         self.parts = [_merged([layers[number] for number in numbers]) for numbers in groups.values()]
         in_parts = [range(*self._slices[number]) for numbers in groups.values() for number in numbers]
         self._places = tuple(itertools.chain(*in_parts))  # in a row, of each value of the parts
@@ -82,6 +92,21 @@ class Columns(DistributionLayer):
         """The supports of the columns, in their order."""
         layers = self.columns.values()
         return Product(tuple(layer.support for layer in layers), tuple(layer.event_shape[0] for layer in layers))
+
+    @property
+    def value_dtype(self) -> str:  # type: ignore[override]
+        """float64 where a column has units, else float32."""
+        return "float64" if self.has_units else "float32"
+
+    def standardized(self, values) -> tf.Tensor:
+        """Rows, shape (..., values), with each column as its layer without units has it, float32."""
+        if not self.has_units:
+            return tf.cast(values, tf.float32)
+        return tf.cast((tf.cast(values, tf.float64) - self.offset) / self.scale, tf.float32)
+
+    def in_units(self, rows: tf.Tensor) -> tf.Tensor:
+        """The inverse of `standardized`."""
+        return self.offset + tf.cast(rows, tf.float64) * self.scale if self.has_units else rows
 
     @property
     def sizes(self) -> list[int]:
@@ -118,15 +143,12 @@ class Columns(DistributionLayer):
 
     def without_context(self) -> "Columns":
         """New layers of the same kinds, with parameters of their own in the place of functions of a context."""
-        configs = {name: layer.get_config() for name, layer in self.columns.items()}
-        for config in configs.values():
-            config.update({name: None for name in config if name == "network"})
-        return Columns({name: type(layer).from_config(configs[name]) for name, layer in self.columns.items()})
+        return Columns({name: _without_context(layer) for name, layer in self.columns.items()})
 
     def inputs(self) -> ObservedValues:
         """The first layer of an encoder: logarithms of positive numbers and counts, one-hot categories, mask."""
         levels, offsets = [], []
-        for layer in self.columns.values():
+        for layer in map(_without_units, self.columns.values()):
             levels += [_levels(layer)] * layer.event_shape[0]
             offsets += [layer.support.log_offset] * layer.event_shape[0]
         return ObservedValues(levels, offsets)
@@ -150,7 +172,7 @@ class Columns(DistributionLayer):
     def values_of(self, codes: tf.Tensor) -> tf.Tensor:
         """The rows, shape (..., values), of expected codes as `RowDistribution.expected_codes` gives them.
 
-        A number is its own code; a category becomes the most probable one.
+        A number is its own code, in the units of its column; a category becomes the most probable one.
         """
         sizes = [size * (_levels(layer) or 1) for size, layer in zip(self.sizes, self.parts, strict=True)]
         values = []
@@ -159,7 +181,7 @@ class Columns(DistributionLayer):
                 probabilities = tf.reshape(part, [*dimensions(part)[:-1], size, levels])
                 part = tf.cast(tf.argmax(probabilities, axis=-1), tf.float32)
             values.append(part)
-        return self.join(values)
+        return self.in_units(self.join(values))
 
     def check_values(self, values, name: str = "values") -> None:
         """Raises `ValueError` where rows, shape (batch, values), could not be draws; NaN, a missing value, may be.
@@ -191,7 +213,7 @@ class RowDistribution(tfd.Distribution):
         parameters = {"layer": layer, "parts": parts}
         reparameterized = all(part.reparameterization_type == tfd.FULLY_REPARAMETERIZED for part in parts)
         super().__init__(
-            dtype=tf.float32,
+            dtype=tf.as_dtype(layer.value_dtype),
             reparameterization_type=tfd.FULLY_REPARAMETERIZED if reparameterized else tfd.NOT_REPARAMETERIZED,
             validate_args=False,
             allow_nan_stats=True,
@@ -212,11 +234,19 @@ class RowDistribution(tfd.Distribution):
         Args:
             value: rows, shape (..., values).
         """
-        return self.layer.join(self._log_probs(value))
+        return self._in_units(self.layer.join(self._log_probs(value)), value)
 
     def _log_probs(self, value) -> list[tf.Tensor]:
-        values = self.layer.split(tf.cast(tf.convert_to_tensor(value), tf.float32))
+        """By part, each in the units of its own layer."""
+        values = self.layer.split(self.layer.standardized(value))
         return [_log_prob(*each) for each in zip(self.parts, values, self.layer._stand_ins, strict=True)]
+
+    def _in_units(self, log_probs: tf.Tensor, value) -> tf.Tensor:
+        """Densities in the units of the columns, of those in the units of the parts' layers, shape (..., values)."""
+        if not self.layer.has_units:
+            return log_probs
+        log_scale = np.log(self.layer.scale).astype(np.float32)
+        return log_probs - tf.where(tf.math.is_nan(tf.cast(value, tf.float64)), 0.0, log_scale)
 
     def at(self, places: tf.Tensor) -> "RowDistribution":
         """The distributions at some places of a batch of distributions.
@@ -236,7 +266,7 @@ class RowDistribution(tfd.Distribution):
     def expected_codes(self) -> tf.Tensor:
         """Expectation of each number, and the probabilities of each category, shape (..., numbers + levels).
 
-        In the order of the layer's parts; `Columns.values_of` makes rows of them and of their averages.
+        In the order of the layer's parts and without units; `Columns.values_of` makes rows of them and their averages.
         """
         codes = []
         for part, layer in zip(self.parts, self.layer.parts, strict=True):
@@ -249,6 +279,8 @@ class RowDistribution(tfd.Distribution):
         return tf.concat(codes, axis=-1)
 
     def _log_prob(self, value):
+        if self.layer.has_units:
+            return tf.reduce_sum(self.log_prob_by_column(value), axis=-1)
         return tf.reduce_sum(tf.concat(self._log_probs(value), axis=-1), axis=-1)
 
     def _sample_n(self, n, seed=None):
@@ -257,12 +289,11 @@ class RowDistribution(tfd.Distribution):
     def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
         """Draws at a temperature; see `tempered_draws`."""
         parts = zip(self.parts, self.layer.parts, strict=True)
-        return self.layer.join(
-            [
-                tempered_draws(part, sample_shape, fold(seed, number), temperature, layer.support)
-                for number, (part, layer) in enumerate(parts)
-            ]
-        )
+        draws = [
+            tempered_draws(part, sample_shape, fold(seed, number), temperature, layer.support)
+            for number, (part, layer) in enumerate(parts)
+        ]
+        return self.layer.in_units(self.layer.join(draws))
 
     def _mean(self):
         """The expectation of each value, of a category the most probable code."""
@@ -286,6 +317,23 @@ def _is_column(item: tuple) -> bool:
     return isinstance(name, str) and isinstance(layer, DistributionLayer) and len(layer.event_shape) == 1
 
 
+def _without_units(layer: DistributionLayer) -> DistributionLayer:
+    return layer.layer if isinstance(layer, Standardized) else layer
+
+
+def _of_values(layer: DistributionLayer, name: str, default: float) -> np.ndarray:
+    """Offset or scale of the values of a column."""
+    return getattr(layer, name) if isinstance(layer, Standardized) else np.full(layer.event_shape, default)
+
+
+def _without_context(layer: DistributionLayer) -> DistributionLayer:
+    """A new layer of the same kind, without a network."""
+    if isinstance(layer, Standardized):
+        return Standardized(_without_context(layer.layer), layer.offset, layer.scale)
+    config = layer.get_config()
+    return type(layer).from_config(config | {name: None for name in config if name == "network"})
+
+
 def _levels(layer: DistributionLayer) -> int:
     """The number of categories; 0 for numbers."""
     return layer.levels if isinstance(layer, Categorical) else 0
@@ -298,7 +346,7 @@ def _mark(layer: DistributionLayer) -> str | None:
         return None
     if not _has_independent_values(layer.distribution(tf.zeros(layer.params_shape))):
         return None
-    config = {name: value for name, value in layer.get_config().items() if name not in ("name", "event_shape")}
+    config = {name: value for name, value in layer.get_config().items() if name not in NO_MARK}
     return json.dumps([keras.saving.get_registered_name(type(layer)), _anywhere(config)])
 
 
@@ -313,7 +361,7 @@ def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:
     """One layer of the values of layers with equal marks."""
     if len(layers) == 1:
         return layers[0]
-    config = {name: value for name, value in layers[0].get_config().items() if name != "name"}
+    config = {name: value for name, value in layers[0].get_config().items() if name not in ("name", "categories")}
     return type(layers[0]).from_config(config | {"event_shape": [sum(layer.event_shape[0] for layer in layers)]})
 
 

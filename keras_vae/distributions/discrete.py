@@ -43,6 +43,10 @@ class Categorical(DistributionLayer):
         event_shape: shape of one draw.
         network: from the context to features; None uses the context itself.
         levels: number of levels, 2 or more.
+        categories: None, or what each level is called, `levels` different texts, kept with the model.
+
+    Raises:
+        ValueError: for categories that are not so many different texts.
 
     Reference: van den Oord et al. 2016, arXiv:1601.06759 (256 levels of a pixel).
     """
@@ -54,10 +58,18 @@ class Categorical(DistributionLayer):
         event_shape: int | Sequence[int],
         network: keras.layers.Layer | None = None,
         levels: int = 256,
+        categories: Sequence[str] | None = None,
         **kwargs,
     ):
         super().__init__(event_shape, network, **kwargs)
         self.levels = whole_number(self, "levels", levels, least=2)
+        self.categories = None if categories is None else list(categories)
+        if categories is not None and not (
+            len(set(categories)) == len(categories) == self.levels and all(isinstance(text, str) for text in categories)
+        ):
+            raise ValueError(
+                f"{self._title} needs categories to be {self.levels} different texts. Received: {categories!r}."
+            )
 
     @property
     def support(self) -> Support:  # type: ignore[override]

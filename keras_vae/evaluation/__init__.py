@@ -1,11 +1,14 @@
 """Model, data -> numbers."""
 
 from keras_vae.evaluation.baseline import independent_columns, independent_values
+from keras_vae.evaluation.by_example import Bounds, bounds
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 
 __all__ = [
+    "Bounds",
     "LogLikelihood",
+    "bounds",
     "impute",
     "independent_columns",
     "independent_values",

@@ -1,25 +1,26 @@
 """The model that every VAE must beat: one distribution per value, no latent variables."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.distributions import Bernoulli, Columns, DistributionLayer
+from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, Standardized
 
 
-def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.ndarray:
+def independent_values(train, test, likelihood: type[DistributionLayer] | DistributionLayer) -> np.ndarray:
     """log p(x) of the test examples when each value has a distribution of its own, fitted to the training data.
 
     Bernoulli data get the posterior mean of the frequency under a uniform prior, (ones + 1) / (examples + 2); other
-    data get the mean and standard deviation, the latter at least 1e-3.
+    data get the mean and standard deviation, the latter at least 1e-3, in units of the scale of a `Standardized`.
 
     Args:
         train: iterable of batches (batch, *event).
         test: iterable of batches (batch, *event).
-        likelihood: the class of the model's likelihood.
+        likelihood: the model's, or its class.
 
     Returns:
         nats, shape (test examples,).
@@ -30,14 +31,18 @@ def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.n
 
     Reference: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
-    if likelihood.discrete and not issubclass(likelihood, Bernoulli):
+    given: Any = likelihood
+    units: Standardized | None = given if isinstance(given, Standardized) else None
+    layer: Any = given if units is None else units.layer
+    kind: type[DistributionLayer] = layer if isinstance(layer, type) else type(layer)
+    if kind.discrete and not issubclass(kind, Bernoulli):
         raise TypeError(
             "independent_values needs a likelihood of binary or continuous values; Columns with independent_columns "
-            f"takes counts and categories. Received: {likelihood.__name__}."
+            f"takes counts and categories. Received: {kind.__name__}."
         )
-    binary = issubclass(likelihood, Bernoulli)
+    binary = issubclass(kind, Bernoulli)
     count, mean, scatter = 0, 0.0, 0.0  # scatter: sum of squared deviations from the mean, without cancellation
-    for x in _checked(train, "train", binary):
+    for x in _checked(train, "train", binary, units):
         mean_of_batch, step = x.mean(axis=0), x.mean(axis=0) - mean
         scatter = scatter + np.square(x - mean_of_batch).sum(axis=0)
         scatter = scatter + np.square(step) * (count * len(x) / (count + len(x)))
@@ -48,7 +53,9 @@ def independent_values(train, test, likelihood: type[DistributionLayer]) -> np.n
     else:
         values = tfd.Normal(mean, np.sqrt(np.maximum(scatter / count, 1e-6)))
     independent = tfd.Independent(values, reinterpreted_batch_ndims=len(np.shape(mean)))
-    return np.concatenate([independent.log_prob(x).numpy() for x in _checked(test, "test", binary)])
+    log_volume = units.log_volume if units else 0.0
+    scored = _checked(test, "test", binary, units)
+    return np.concatenate([independent.log_prob(x).numpy() for x in scored]) - log_volume
 
 
 def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> np.ndarray:
@@ -66,7 +73,7 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         nats, shape (test examples, values), NaN where a value is missing; the sum over a row is log p(row).
     """
     columns = likelihood.without_context()
-    rows = tf.constant(np.concatenate([_observations(batch) for batch in train]), tf.float32)
+    rows = tf.constant(np.concatenate([_observations(batch) for batch in train]), columns.value_dtype)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, steps))
     columns.build(None)
     optimizer.build(columns.trainable_weights)
@@ -82,12 +89,12 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         step()
     scored = []
     for batch in test:
-        x = _observations(batch).astype(np.float32)
+        x = _observations(batch).astype(columns.value_dtype)
         scored.append(np.where(np.isnan(x), np.nan, columns().log_prob_by_column(x).numpy()))
     return np.concatenate(scored)
 
 
-def _checked(batches, name: str, binary: bool) -> Iterator[np.ndarray]:
+def _checked(batches, name: str, binary: bool, units: Standardized | None) -> Iterator[np.ndarray]:
     for number, batch in enumerate(batches, start=1):
         x = _observations(batch)
         if not np.isfinite(x).all():
@@ -95,7 +102,7 @@ def _checked(batches, name: str, binary: bool) -> Iterator[np.ndarray]:
         elif binary and not 0 <= x.min() <= x.max() <= 1:
             needs, received = "data from 0 to 1 for Bernoulli", x.min() if x.min() < 0 else x.max()
         else:
-            yield x
+            yield x if units is None else (x - units.offset) / units.scale
             continue
         raise ValueError(f"independent_values needs {needs}. Received: {received} in batch {number} of {name}.")
 

@@ -29,7 +29,9 @@ def inputs_of(model: LatentVariableModel, found: Given, batch_size: int) -> Iter
     for number, batch in enumerate(found.batches, start=1):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         try:
-            inputs = model.takes.matched(type(model).__name__, x, y, lambda _, value: as_array(found.owner, value))
+            inputs = model.takes.matched(
+                type(model).__name__, x, y, lambda field, value: as_array(found.owner, value, field.dtype)
+            )
             model._check_inputs(inputs)
             if not passed and _has_missing(inputs):
                 model.check_missing(inputs)

@@ -43,7 +43,8 @@ def impute(
         batch_size: rows at a time, for an array.
 
     Returns:
-        float32, shape (examples, values), or (draws, examples, values). Observed values are unchanged.
+        Shape (examples, values), or (draws, examples, values), float32, or float64 where columns have units of their
+        own. Observed values are unchanged.
 
     Raises:
         TypeError: for a model whose likelihood knows no missing values.
@@ -60,7 +61,7 @@ def impute(
         batches.append(_rows(model, inputs))
         filled.append(estimate(samples, fold(seed, number), inputs))
     rows = np.concatenate(batches)
-    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows).astype(np.float32)
+    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows).astype(rows.dtype)
 
 
 def log_likelihood_of_missing(
@@ -89,7 +90,7 @@ def log_likelihood_of_missing(
     seed = whole_seed("log_likelihood_of_missing", seed)
     _check(model, "log_likelihood_of_missing", samples=samples, batch_size=batch_size)
     model.likelihood.check_values(truth, "truth")
-    truth = np.asarray(truth, np.float32)
+    truth = np.asarray(truth, model.likelihood.value_dtype)
     found = model.look_at("log_likelihood_of_missing", data)
     estimate = kept(model, lambda: _LogLikelihood(model), "log_likelihood_of_missing")
     scores, first = [], 0
@@ -206,8 +207,8 @@ class _Draws(_Estimate):
 
 
 def _rows(model: LatentVariableModel, inputs) -> np.ndarray:
-    """The rows of a batch, float32, without what they are conditioned on."""
-    return np.asarray(inputs if model.takes.y is None else inputs[0], np.float32)
+    """The rows of a batch, in the type of the model's values, without what they are conditioned on."""
+    return np.asarray(inputs if model.takes.y is None else inputs[0], model.likelihood.value_dtype)
 
 
 def _check(model: LatentVariableModel, owner: str, **numbers: int) -> None:

@@ -79,12 +79,16 @@ class Autoencoder(LatentVariableModel):
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, shape (batch, *event), corrupted in training, and returns the trace; it has no latents."""
         x = self._as_batch(inputs)
-        code = self.encode(x if self.corruption is None else self.corruption(x))
+        seen = self.likelihood.standardized(x)
+        code = self._code(seen if self.corruption is None else self.corruption(seen))
         return Trace(x, self.likelihood(code[tf.newaxis]))  # a code is one draw: [1, batch]
 
     def encode(self, x) -> tf.Tensor:
         """The code, float32, shape (batch, *code), of x of shape (batch, *event)."""
-        return tf.cast(self.encoder(self._as_batch(x)), tf.float32)
+        return self._code(self.likelihood.standardized(self._as_batch(x)))
+
+    def _code(self, seen: tf.Tensor) -> tf.Tensor:
+        return tf.cast(self.encoder(seen), tf.float32)
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | code), batch shape (...), for codes z of shape (..., *code)."""

@@ -224,4 +224,4 @@ def _flat(structure) -> list:
 
 
 def _array_of(owner: str):
-    return lambda field, value: as_array(owner, value)
+    return lambda field, value: as_array(owner, value, field.dtype)

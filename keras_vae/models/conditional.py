@@ -74,7 +74,8 @@ class ConditionalVAE(SingleLatentModel):
 
     def encode(self, x, condition) -> tfd.Distribution:
         """q(z | x, c), batch shape (batch,), for x of shape (batch, *event)."""
-        return self.posterior(self._as_batch((x, condition)))
+        x, condition = self._as_batch((x, condition))
+        return self.posterior((self.likelihood.standardized(x), condition))
 
     def decode(self, z, condition) -> tfd.Distribution:
         """p(x | z, c), batch shape (...), for z of shape (..., *latent) and conditions of shape (batch, ...)."""

@@ -108,15 +108,24 @@ def given(owner: str, inputs: Inputs, x, y=None, sample_weight=None) -> Given:
     return Given(owner, (arrays, _weights(owner, sample_weight)), None, arrays)
 
 
-def as_array(owner: str, value) -> np.ndarray:
-    """`value` as a NumPy array, float32 where it was float64, NaN where it was masked."""
+def as_array(owner: str, value, dtype: str = "float32") -> np.ndarray:
+    """`value` as a NumPy array, NaN where it was masked.
+
+    Args:
+        owner: "VAE.fit", for messages.
+        value: an array, frame or list.
+        dtype: of the field that it is for: float64 values become float32 unless it is float64.
+
+    Raises:
+        ValueError: for what is no dense array of numbers.
+    """
     if isinstance(value, tf.RaggedTensor | tf.SparseTensor) or hasattr(value, "toarray"):
         raise ValueError(
             f"{owner} needs dense arrays, all examples of one shape. Received: a {type(value).__name__}; its "
             "to_tensor(), tf.sparse.to_dense(...) or toarray() is one."
         )
     if np.ma.isMaskedArray(value):
-        value = np.ma.filled(value.astype(np.float32), np.nan)
+        value = np.ma.filled(value.astype(np.float64), np.nan)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -126,7 +135,7 @@ def as_array(owner: str, value) -> np.ndarray:
             f"{owner} needs arrays of numbers, all examples of one shape. Received: a {type(value).__name__} of "
             f"{array.dtype} values."
         )
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    return array.astype(np.float32) if array.dtype == np.float64 and dtype != "float64" else array
 
 
 def _in_memory(x) -> bool:
@@ -135,7 +144,7 @@ def _in_memory(x) -> bool:
 
 def _read(owner: str, inputs: Inputs, x, y):
     """What `call` takes, as NumPy arrays."""
-    return inputs.matched(owner.split(".")[0], x, y, lambda field, value: as_array(owner, value))
+    return inputs.matched(owner.split(".")[0], x, y, lambda field, value: as_array(owner, value, field.dtype))
 
 
 def _leaves(part) -> list:

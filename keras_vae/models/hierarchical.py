@@ -95,7 +95,7 @@ class HierarchicalVAE(LatentVariableModel):
     def tracer(self, x) -> Callable[[], Trace]:
         """A function that draws the latents and returns the trace; what does not depend on draws is done here."""
         x = self._as_batch(x)
-        first, top = self.posteriors[0](x), self.priors[-1]()
+        first, top = self.posteriors[0](self.likelihood.standardized(x)), self.priors[-1]()
 
         def draw_trace():
             draws = [self.draw(first, top)]
@@ -114,7 +114,7 @@ class HierarchicalVAE(LatentVariableModel):
 
     def encode(self, x) -> dict[str, tfd.Distribution]:
         """q of each latent variable by name, batch shape (batch,), those it is given at their means."""
-        context, posteriors = self._as_batch(x), {}
+        context, posteriors = self.likelihood.standardized(self._as_batch(x)), {}
         for name, layer in zip(self.names, self.posteriors, strict=True):
             posteriors[name] = layer(context)
             context = posteriors[name].mean()
@@ -247,7 +247,7 @@ class LadderVAE(HierarchicalVAE):
         return {name: posteriors[name] for name in self.names}
 
     def _read(self, x: tf.Tensor) -> list[tfd.Distribution]:
-        readings, features = [], x
+        readings, features = [], self.likelihood.standardized(x)
         for encoder, layer in zip(self.encoders, self.posteriors, strict=True):
             features = encoder(features)
             readings.append(layer(features))

@@ -29,7 +29,7 @@ class Field:
     Attributes:
         shape: of one example, None for an axis of any length; None instead of a shape leaves all axes open.
         name: what the served input is called.
-        dtype: what it is cast to.
+        dtype: what it is cast to; None is that of the values of `observed`, or float32.
         words: what messages call it.
         observed: the layer whose draws the values are, for a part of the observation: its support is checked.
         optional: whether examples may lack it: those whose values are NaN, or all of them. `call` gets a `Maybe`.
@@ -37,10 +37,14 @@ class Field:
 
     shape: tuple[int | None, ...] | None
     name: str = "x"
-    dtype: str = "float32"
+    dtype: Any = None
     words: str = "data"
     observed: DistributionLayer | None = None
     optional: bool = False
+
+    def __post_init__(self):
+        if self.dtype is None:
+            object.__setattr__(self, "dtype", "float32" if self.observed is None else self.observed.value_dtype)
 
     def check_shape(self, owner: str, shape) -> None:
         """Raises `ValueError` for a shape, with the batch axis first, that is not the field's."""

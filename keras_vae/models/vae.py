@@ -94,7 +94,7 @@ class VAE(UnconditionalModel):
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
-        return self.posterior(self._as_batch(x))
+        return self.posterior(self.likelihood.standardized(self._as_batch(x)))
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""

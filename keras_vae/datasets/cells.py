@@ -1,0 +1,364 @@
+"""Files of tables, frames and dictionaries of columns -> named columns, read by pyarrow."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMPRESSED = (".gz", ".bz2", ".zst")
+TEXTS = (".csv", ".tsv")
+BINARIES = (".parquet", ".arrow", ".feather")
+HEAD = 2**16  # bytes of a text file that separator, encoding and names are told from
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "#N/A")  # in any column
+MISSING_NUMBERS = (*MISSING, "?", "-", "None", "none", ".")  # in a column of numbers; in others they may be categories
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table as it was given.
+
+    Attributes:
+        title: the path, or what the object is, for messages.
+        table: its columns: numbers, booleans, texts, dates; null where a cell is missing.
+        named: whether it came with names; they are column_1, column_2, ... where it did not.
+        notes: what was recognised of a text file, in words.
+        place: from the number of a row and a column to where the cell stands and what is in it, for messages.
+    """
+
+    title: str
+    table: Any
+    named: bool
+    notes: tuple[str, ...]
+    place: Callable[[int, str], str]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return self.table.column_names
+
+    @property
+    def all_numbers(self) -> bool:
+        """Whether each cell is a number, and none is missing."""
+        columns = self.table.columns
+        return all(column.null_count == 0 and numbers_of(column) is not None for column in columns)
+
+
+def is_table(source) -> bool:
+    """Whether this is a path to a table, a frame, a pyarrow table or a dictionary of columns."""
+    if isinstance(source, str | os.PathLike):
+        return _ending(Path(source)) in (*TEXTS, *BINARIES)
+    return isinstance(source, Cells | Mapping) or _is_frame(source)
+
+
+def read_cells(source, texts: Collection[str] = ()) -> Cells:
+    """The table that a path leads to, or that an object is.
+
+    Args:
+        source: a path, a pandas or Polars frame, a pyarrow table, a dictionary of columns, or what this has returned.
+        texts: names of columns whose cells are texts, "007" too.
+
+    Raises:
+        ValueError: for a file that is empty or not such a table, for lines of different lengths, and for names that
+            occur twice.
+    """
+    if isinstance(source, Cells):
+        return source
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        try:
+            cells = _read_text(path, texts) if _ending(path) in TEXTS else _read_binary(path)
+        except (OSError, EOFError) as error:
+            if isinstance(error, FileNotFoundError | PermissionError):
+                raise
+            raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None
+    else:
+        cells = _of_object(source)
+    twice = sorted({name for name in cells.names if cells.names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"datasets.load needs columns of different names. Received: {cells.title} with {twice[0]!r} twice."
+        )
+    return cells
+
+
+def as_arrow(values) -> "pa.ChunkedArray":
+    """A column as an Arrow array: a list of cells, an array, a pandas series, an Arrow array."""
+    import pyarrow as pa
+
+    if isinstance(values, pa.ChunkedArray):
+        array = values
+    else:
+        try:
+            array = pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers and texts
+            array = pa.array([None if cell is None else str(cell) for cell in values])
+        array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    return array
+
+
+def numbers_of(column: "pa.ChunkedArray") -> np.ndarray | None:
+    """A column of numbers or booleans as float64, NaN where a cell is missing; None for any other column."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column, kind = column.cast(pa.uint8()), pa.uint8()
+    if pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return None
+    return np.asarray(column.to_numpy(), np.float64)
+
+
+def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
+    """A column of texts: the number of each cell's text, int64, -1 where it is missing, and the different texts."""
+    import pyarrow as pa
+
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        column = column.cast(pa.string())
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
+    stripped = [text.strip() for text in encoded.dictionary.to_pylist()]
+    different = list(dict.fromkeys(text for text in stripped if text not in MISSING))
+    number = {text: place for place, text in enumerate(different)}
+    return np.array([*(number.get(text, -1) for text in stripped), -1], np.int64)[codes], different
+
+
+def is_date(column: "pa.ChunkedArray") -> bool:
+    """Whether the cells are dates or times."""
+    import pyarrow as pa
+
+    return pa.types.is_temporal(column.type)
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
+def _is_frame(source) -> bool:
+    return hasattr(source, "__arrow_c_stream__") or (hasattr(source, "columns") and hasattr(source, "dtypes"))
+
+
+def _of_object(source) -> Cells:
+    import pyarrow as pa
+
+    title = f"a {type(source).__name__}"
+    if isinstance(source, Mapping):
+        lengths = {str(name): len(column) for name, column in source.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"datasets.load needs columns of one length. Received: {lengths}.")
+        table = pa.table({str(name): as_arrow(column) for name, column in source.items()})
+    elif type(source).__module__.split(".")[0] == "pandas":
+        table = pa.Table.from_pandas(source, preserve_index=False)
+    else:
+        table = pa.table(source)
+    names = [str(name) for name in table.column_names]
+    table = pa.table([as_arrow(column) for column in table.columns], names=names)
+    if not table.num_columns or not len(table):
+        raise ValueError(f"datasets.load needs a table with rows. Received: {title}, which is empty.")
+
+    def place(row: int, name: str) -> str:
+        return f"{title}, row {row}, column {name!r}: {str(table[name][row].as_py() or '')!r}"
+
+    return Cells(title, table, True, (), place)
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _ending(path: Path) -> str:
+    """Of the file that is compressed, in lower case."""
+    if path.suffix.lower() in COMPRESSED:
+        path = path.with_suffix("")
+    return path.suffix.lower()
+
+
+def _read_binary(path: Path) -> Cells:
+    import pyarrow as pa
+    from pyarrow import feather, parquet
+
+    try:
+        table = parquet.read_table(path) if _ending(path) == ".parquet" else feather.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None
+    if not table.num_columns or not len(table):
+        raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty.")
+    table = pa.table([as_arrow(column) for column in table.columns], names=table.column_names)
+
+    def place(row: int, name: str) -> str:
+        return f"{path}, row {row}, column {name!r}: {str(table[name][row].as_py() or '')!r}"
+
+    return Cells(str(path), table, True, (), place)
+
+
+@dataclass
+class _Format:
+    """How a text file is written."""
+
+    encoding: str
+    separator: str
+    named: bool
+    names: list[str]
+    skipped: int  # lines before the first row
+    decimal: str = "."
+
+
+def _read_text(path: Path, texts: Collection[str]) -> Cells:
+    found = _format_of(path)
+    table = _parsed(path, found, texts)
+    if any(str(kind) in ("binary", "large_binary") for kind in table.schema.types):  # beyond the head, not UTF-8
+        found.encoding = "latin-1"
+        table = _parsed(path, found, texts)
+    notes = []
+    if found.separator != ("\t" if _ending(path) == ".tsv" else ","):
+        notes.append(f"separated by {SEPARATORS[found.separator]}")
+    if found.encoding not in ("utf-8", "utf-8-sig"):
+        notes.append(f"read as {'Latin-1' if found.encoding == 'latin-1' else 'UTF-16'}")
+    if _has_decimal_commas(found, table):
+        found.decimal = ","
+        table = _parsed(path, found, texts)
+        notes.append("with decimal commas")
+    if not found.named:
+        notes.append(f"without a line of names: {found.names[0]}, ..., {found.names[-1]}")
+    if not len(table):
+        raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty but for names.")
+
+    def place(row: int, name: str) -> str:
+        for number, (line, cells) in enumerate(_lines(path, found), start=-found.named):
+            if number == row:
+                return f"{path}, line {line}, column {name!r}: {cells[found.names.index(name)].strip()!r}"
+        return f"{path}, row {row}, column {name!r}"
+
+    return Cells(str(path), table, found.named, tuple(notes), place)
+
+
+def _open(path: Path):
+    """The bytes of a file, decompressed."""
+    import pyarrow as pa
+
+    return pa.input_stream(str(path), compression="detect")
+
+
+def _format_of(path: Path) -> _Format:
+    with _open(path) as file:
+        head = file.read(HEAD)
+    if not head.strip():
+        raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty.")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+        text = head[: len(head) // 2 * 2].decode(encoding, errors="ignore")
+    else:
+        whole_lines = head if len(head) < HEAD else head[: head.rfind(b"\n") + 1] or head
+        try:
+            encoding, text = "utf-8-sig", whole_lines.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            encoding, text = "latin-1", whole_lines.decode("latin-1")
+    separator = _separator(text, "\t" if _ending(path) == ".tsv" else ",")
+    blank, first = next((i, row) for i, row in enumerate(csv.reader(io.StringIO(text), delimiter=separator)) if row)
+    named = any(_is_text(cell) for cell in first)
+    names = [cell.strip() if named else "" for cell in first]
+    names = [name or f"column_{place}" for place, name in enumerate(names, start=1)]
+    return _Format(encoding, separator, named, names, blank + named)
+
+
+def _separator(text: str, usual: str) -> str:
+    """What stands as often in each of the first lines; the usual one where that says nothing."""
+    candidates = sorted(SEPARATORS, key=lambda separator: separator != usual)
+    for separator in candidates:
+        rows = [cells for cells in csv.reader(io.StringIO(text), delimiter=separator) if cells][:20]
+        if len(rows) > 2 and len(text) >= HEAD // 2:
+            rows = rows[:-1]  # the last line may be cut
+        widths = {len(cells) for cells in rows}
+        if len(widths) == 1 and widths.pop() > 1:
+            return separator
+    return usual
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        float(cell.strip().replace(",", ".") or "0")
+    except ValueError:
+        return cell.strip() not in MISSING
+    return False
+
+
+def _parsed(path: Path, found: _Format, texts: Collection[str]):
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    def read(missing: Sequence[str], types: Mapping[str, Any], columns: list[str] | None = None):
+        with _open(path) as file:
+            return arrow_csv.read_csv(
+                file,
+                arrow_csv.ReadOptions(
+                    column_names=found.names,
+                    skip_rows_after_names=found.skipped,
+                    encoding="utf8" if found.encoding.startswith("utf-8") else found.encoding,
+                ),
+                arrow_csv.ParseOptions(delimiter=found.separator, newlines_in_values=True),
+                arrow_csv.ConvertOptions(
+                    null_values=missing,
+                    strings_can_be_null=True,
+                    column_types=types,
+                    include_columns=columns,
+                    decimal_point=found.decimal,
+                ),
+            )
+
+    types = {name: pa.string() for name in texts if name in found.names}
+    if len(set(found.names)) < len(found.names):
+        twice = next(name for name in found.names if found.names.count(name) > 1)
+        raise ValueError(f"datasets.load needs columns of different names. Received: {path} with {twice!r} twice.")
+    try:
+        table = read(MISSING_NUMBERS, types)
+        words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
+        if words:  # a mark that may be a category is kept
+            again = read(MISSING, types, words)
+            for name in words:
+                table = table.set_column(table.column_names.index(name), name, again[name])
+    except pa.ArrowInvalid as error:
+        for line, cells in _lines(path, found):
+            if len(cells) != len(found.names):
+                raise ValueError(
+                    f"datasets.load needs {len(found.names)} cells in each line. Received: {path}, line {line} with "
+                    f"{len(cells)}."
+                ) from None
+        raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None
+    return table
+
+
+def _lines(path: Path, found: _Format):
+    """The number of each line that is not empty, and its cells; only for messages."""
+    with _open(path) as file, io.TextIOWrapper(file, encoding=found.encoding, newline="") as text:
+        reader = csv.reader(text, delimiter=found.separator)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+
+
+def _has_decimal_commas(found: _Format, table) -> bool:
+    """Whether columns of texts are numbers with decimal commas, and none has decimal points."""
+    import pyarrow as pa
+
+    if found.separator == "," or any(pa.types.is_floating(kind) for kind in table.schema.types):
+        return False
+    for column in table.columns:
+        if column.type == pa.string():
+            _, different = texts_of(column)
+            if different and all(re.fullmatch(r"[+-]?\d+(,\d+)?", text) for text in different):
+                return True
+    return False
