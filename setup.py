@@ -11,6 +11,8 @@ TEST = [
     "pytest>=8",
     "pytest-xdist>=3.8",  # two processes: most of the time of a test is TensorFlow tracing, on one core
     "scipy>=1.13",
+    "pandas>=2.2",  # files and frames as other libraries make them
+    "polars>=1",
     "tensorboard>=2.18",  # for the test of Keras's callback
 ]
 
@@ -32,6 +34,8 @@ setup(
         "tf-keras>=2.21,<2.22",  # imported by tensorflow-probability; its minor version is TensorFlow's
         "setuptools",  # for distutils, imported by tensorflow-probability, which Python 3.12 no longer has
         "tensorflow-datasets>=4.9.10",
+        "rich>=13",  # also of keras
+        "pyarrow>=16",  # also of tensorflow-datasets
         "importlib_resources",  # imported by tensorflow-datasets when it prepares a dataset
         "numpy>=2",
         "scikit-learn>=1.5",

@@ -6,9 +6,6 @@ is scored by the log-likelihood of the cells that were taken away, against colum
     python examples/columns.py
 """
 
-import csv
-from pathlib import Path
-
 import keras
 import numpy as np
 
@@ -38,14 +35,6 @@ def make_table(rows: int = 4000, seed: int = 0) -> dict[str, list]:
     return dict(zip(NAMES, (column.tolist() for column in columns), strict=True))
 
 
-def write(path: Path, columns: dict[str, list]) -> None:
-    """Writes a CSV file; None is an empty cell."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-
-
 def take_away(columns: dict[str, list], share: float, seed: int = 1) -> dict[str, list]:
     """The columns without some of their cells."""
     rng = np.random.default_rng(seed)
@@ -55,9 +44,9 @@ def take_away(columns: dict[str, list], share: float, seed: int = 1) -> dict[str
     }
 
 
-def build_model(table: kv.datasets.Table) -> kv.VAE:
+def build_model(data: kv.datasets.Data) -> kv.VAE:
     """A VAE with 4 latent variables; the likelihood says what the encoder should see."""
-    likelihood = table.likelihood(kv.dense_decoder(4, [64, 64]))
+    likelihood = data.likelihood(kv.dense_decoder(4, [64, 64]))
     return kv.VAE(kv.Normal(4, likelihood.encoder([64, 64])), likelihood, kv.StandardNormal(4))
 
 
@@ -75,7 +64,7 @@ def report(table, rows, truth, filled, scores, marginal) -> None:
             errors = [np.mean(np.round(filled[gone, place]) != right), np.mean(values[counts.argmax()] != right)]
         else:
             guesses = (filled[gone, place], known.mean())
-            errors = [column.scale * np.sqrt(np.mean((guess - right) ** 2)) for guess in guesses]
+            errors = [np.sqrt(np.mean((guess - right) ** 2)) for guess in guesses]
         nats = (np.nanmean(score[:, place]) for score in (scores, marginal))
         print(f"{column.name:10}" + "".join(f"{value:8.3f}" for value in nats) + "".join(f"{e:10.4g}" for e in errors))
     gain = (scores - marginal)[~np.isnan(scores)]
@@ -88,12 +77,9 @@ def main() -> None:
     keras.utils.set_random_seed(0)
     complete = make_table()
     incomplete = take_away(complete, 0.2)
-    path = Path("table.csv")
-    write(path, incomplete)
-
-    data = kv.datasets.load(path, likelihood=kv.Columns)
+    data = kv.datasets.load(incomplete, likelihood=kv.Columns)
     print(data)
-    vae = build_model(data.table)
+    vae = build_model(data)
     vae.compile(keras.optimizers.Adam(2e-3), loss=kv.ELBO())
     vae.fit(data.train, epochs=60, validation_data=data.validation, verbose=2)
 
@@ -104,8 +90,7 @@ def main() -> None:
     marginal = kv.evaluation.independent_columns(data.train, [hidden], vae.likelihood)
     report(data.table, rows, truth, filled, scores, marginal)
     data.table.write("filled.csv", filled)
-    new = vae.decode(vae.sample_prior(3, seed=0)).sample(seed=[0, 1])  # rows that were never there
-    print(data.table.to_columns(new))
+    print(data.table.to_columns(vae.sample(3, seed=0)))  # rows that were never there
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_vae import __version__, interrupts
 from keras_vae.backend import check_backend
+from keras_vae.run_folder import PATIENCE
 
 REFUSALS = (
     ValueError,
@@ -39,7 +40,7 @@ def _interrupted() -> int:
     sys.stdout.flush()
     if interrupts.handled():
         interrupts.stop()  # at once: Python may end by the signal where it has seen the exception
-    print(interrupts.LINE, file=sys.stderr)
+    print(interrupts.line(), file=sys.stderr)
     return 130
 
 
@@ -75,7 +76,9 @@ def _add_train(commands) -> None:
     parser.add_argument("data", nargs="?", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--output", required=True, type=Path, metavar="RUN", help="the folder of the run")
     parser.add_argument(
-        "--epochs", type=int, help="passes over the training data (default: about 3,000 steps, at least 20)"
+        "--epochs",
+        type=int,
+        help="passes over the training data (default: about 3,000 steps, at least 20, with early stopping)",
     )
     parser.add_argument("--batch-size", type=int, help="examples per step (default: 32)")
     parser.add_argument("--latent-size", type=int, help="number of latent variables (default: 16)")
@@ -94,6 +97,12 @@ def _add_train(commands) -> None:
     parser.add_argument("--beta", type=float, help="weight of the KL (default: 1)")
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.002)")
     parser.add_argument("--seed", type=int, help="of weights, data and noise (default: 0)")
+    parser.add_argument(
+        "--patience",
+        type=int,
+        help="stop after so many epochs without a better validation loss, and keep the best weights; 0: never "
+        f"(default: {PATIENCE}, with --epochs 0)",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the interrupted run in RUN")
     existing.add_argument("--overwrite", action="store_true", help="delete the run that is in RUN first")
@@ -169,12 +178,15 @@ def _train(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run, Settings
 
     given = {name: getattr(options, name) for name in Settings.names() if getattr(options, name) is not None}
+    if given.get("data", "digits") != "digits" and Path(given["data"]).exists():
+        given["data"] = str(Path(given["data"]).absolute())  # a run can be resumed from another folder
     if options.resume:
         run = Run.resume(options.output, given)
     else:
         run = Run.create(options.output, Settings(**given), overwrite=options.overwrite)
+    interrupts.checkpoint = options.output / "checkpoint"
     with _quiet_tensorflow():
-        run.train(command, verbose=1 if sys.stdout.isatty() else 2)
+        run.train(command)
 
 
 def _evaluate(options: argparse.Namespace, command: str) -> None:
@@ -190,10 +202,10 @@ def _to_file(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run
 
     run = Run.open(options.run)
-    _require_new("keras-vae " + options.name, options.output, options.overwrite)
+    _require_new(options.name, options.output, options.overwrite)
     given = {name: getattr(options, name) for name in ("samples", "seed") if hasattr(options, name)}
     with _quiet_tensorflow():
-        getattr(run, options.name)(options.data, options.output, **given)
+        run.answer(options.name, options.data, options.output, **given)
     print(f"Wrote {options.output}")
 
 

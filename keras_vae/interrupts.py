@@ -9,17 +9,24 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-LINE = "keras-vae: interrupted. `keras-vae train --resume` goes on from the last epoch."
 GRACE = 5  # seconds in which an interrupted command may clean up
 
+checkpoint: Path | None = None  # folder of what a run that is interrupted can go on from
 terminal = 2  # file descriptor of the messages: another one while that is redirected
 received = False
 
 
+def line() -> str:
+    """What an interrupted command says."""
+    resumable = checkpoint is not None and any(checkpoint.glob("epoch-*"))
+    return "keras-vae: interrupted." + (" `keras-vae train --resume` goes on from the last epoch." if resumable else "")
+
+
 def stop(*_) -> None:
     """Ends the process with the line."""
-    os.write(terminal, f"{chr(10) if os.isatty(terminal) else ''}{LINE}\n".encode())
+    os.write(terminal, f"{chr(10) if os.isatty(terminal) else ''}{line()}\n".encode())
     os._exit(130)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from keras_vae import __version__
-from keras_vae.files import replacing, write_npz, write_text
-from keras_vae.run_folder import RunFolder
+from keras_vae.files import replacing, write_text
+from keras_vae.run_folder import PATIENCE, RunFolder
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
@@ -32,6 +32,7 @@ class Settings:
     kinds: str | None = None
     beta: float = 1.0
     learning_rate: float = 2e-3
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -39,6 +40,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"train needs --{name.replace('_', '-')} to be 1 or more. Received: {value}.")
+        if self.patience is not None and self.patience < 0:
+            raise ValueError(f"train needs --patience to be 0 or more. Received: {self.patience}.")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"train needs --learning-rate to be a positive number. Received: {self.learning_rate}.")
         if self.kinds and self.likelihood:
@@ -75,10 +78,18 @@ class Run:
         path: the folder.
         settings: what the run was asked for; None for a folder that holds only `model.keras`.
         folder: where `train` is to write; None for a run that is only read.
+        fingerprint: of the data that the run was begun with, or None.
     """
 
-    def __init__(self, path: Path, settings: Settings | None, folder: RunFolder | None = None):
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings | None,
+        folder: RunFolder | None = None,
+        fingerprint: str | None = None,
+    ):
         self.path = path
+        self.fingerprint = fingerprint
         self.settings: Any = settings
         self.folder: Any = folder
 
@@ -111,10 +122,10 @@ class Run:
         if changed:
             differences = ", ".join(f"{name}={given[name]} (the run has {before[name]})" for name in changed)
             raise ValueError(f"train --resume needs the settings of the run. Received: {differences}.")
-        identity, _ = RunFolder.read(path)
+        identity, fingerprint, _ = RunFolder.read(path)
         folder = RunFolder(path, identity, resumes=True)
         folder.check()
-        return cls(path, dataclasses.replace(run.settings, **given), folder)
+        return cls(path, dataclasses.replace(run.settings, **given), folder, fingerprint)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -124,23 +135,32 @@ class Run:
             FileNotFoundError: for a folder that holds neither a run nor a model.
         """
         if (path / "run.json").is_file():
-            _, settings = RunFolder.read(path)
-            return cls(path, Settings(**settings))
+            _, fingerprint, settings = RunFolder.read(path)
+            unknown = sorted(set(settings) - set(Settings.names()))
+            if unknown:
+                raise ValueError(
+                    f"keras-vae needs a run of this version, {__version__}, or an older one. "
+                    f"Received: {path / 'run.json'} with {', '.join(unknown)}."
+                )
+            return cls(path, Settings(**settings), None, fingerprint)
         if (path / "model.keras").is_file():
             return cls(path, None)
         raise FileNotFoundError(
             f"keras-vae needs the folder of a run. Received: {path}, without run.json or model.keras."
         )
 
-    def train(self, command: str, verbose: int | str = "auto") -> None:
-        """Trains, or trains on from the checkpoint, then writes the model, its scores and its figures."""
+    def train(self, command: str) -> None:
+        """Trains, or trains on from the checkpoint, then writes the model, its scores and its figures.
+
+        A run without a number of epochs stops early, and keeps the weights of the best validation loss.
+        """
         import keras
 
         from keras_vae import ELBO, callbacks
 
         settings = self.settings
         keras.utils.set_random_seed(settings.seed)
-        data = self._load_data(settings.data)
+        data = self._load_data("train --resume")
         print(data)
         model = _build_model(settings, data)
         model.compile(
@@ -149,119 +169,74 @@ class Run:
         )
         model.build((None, *data.shape))
         epochs = settings.epochs or max(EPOCHS, math.ceil(STEPS / len(data.train)))
+        patience = settings.patience
+        if patience is None:
+            patience = 0 if settings.epochs else PATIENCE
         print(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
         print(model.loss.describe(), flush=True)
+        followed = [callbacks.HistoryLogger(self.path / "history.csv")]
+        if patience:
+            followed.append(callbacks.KeepBest(self.path / "checkpoint" / "best.weights.h5", followed[0], patience))
+        followed.append(callbacks.BackupAndRestore(self.path / "checkpoint"))
         with self.folder.alone():
-            self.folder.begin(dataclasses.asdict(dataclasses.replace(settings, epochs=epochs)))
-            model.fit(
-                data.train,
-                epochs=epochs,
-                validation_data=data.validation,
-                verbose=verbose,
-                callbacks=[
-                    callbacks.HistoryLogger(self.path / "history.csv"),
-                    callbacks.BackupAndRestore(self.path / "checkpoint"),
-                ],
-            )
+            chosen = dataclasses.replace(settings, epochs=epochs, patience=patience)
+            self.folder.begin(dataclasses.asdict(chosen), data.fingerprint)
+            epochs = self._epochs_of(chosen)
+            with callbacks.EpochLines() as lines:
+                model.fit(
+                    data.train,
+                    epochs=epochs,
+                    validation_data=data.validation,
+                    verbose=0,
+                    callbacks=[lines, *followed],
+                )
             self.folder.check_identity()
             model.save(self.path / "model.keras")
             self._write_results(model, data, command)
 
+    def _epochs_of(self, settings: Settings) -> int:
+        """The number of epochs; of a run that is resumed after it has stopped early, those that it has had."""
+        from keras_vae.callbacks.best import stopped_at
+
+        epochs: Any = settings.epochs
+        stopped = None
+        if self.folder.resumes and settings.patience and (self.path / "history.csv").is_file():
+            losses = _read_history(self.path / "history.csv").get("val_loss", [])
+            stopped = stopped_at(losses, settings.patience)
+            if stopped:
+                print(f"{self.path} has stopped early after {stopped} epochs: nothing is left to train.")
+        return stopped or epochs
+
     def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> dict:
-        """Scores the model on the test split of its own data or of another source; see `_scores`."""
+        """Scores the model on the test split of its own data or of another source; see `answers.scores`."""
+        from keras_vae import answers
+
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
-        data = self._load_data(self.settings.data) if source is None else self._load_for(model, source)
+        data = self._load_data("evaluate") if source is None else self._load_for(model, source)
         print(data, flush=True)
-        return _scores(model, data, samples, seed, baseline=source is None)
+        return answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
 
-    def score(self, source: str, output: Path, samples: int, seed: int) -> None:
-        """Writes log p(x), the ELBO and -log p(x | z) of each row of a source, nats."""
-        from keras_vae import evaluation
-        from keras_vae.datasets.writing import check_ending, write_columns
+    def answer(self, name: str, source: str, output: Path, **options) -> None:
+        """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ..."""
+        from keras_vae import answers
 
-        check_ending(output, "score")
+        answers.check_output(None, name, output)
         model = self._load_model()
-        test = self._load_for(model, source).test
-        estimate = evaluation.log_likelihood(model, test, samples=samples, seed=seed)
-        bounds = evaluation.bounds(model, test, seed=seed)
-        columns = {
-            "row": np.arange(len(bounds.elbo)),
-            "log_likelihood": estimate.values,
-            "elbo": bounds.elbo,
-            "reconstruction_error": -bounds.log_likelihood,
-        }
-        write_columns(output, columns)
-
-    def encode(self, source: str, output: Path) -> None:
-        """Writes mean and standard deviation of q(z | x) for each row of a source."""
-        from keras_vae.datasets.writing import check_ending, write_columns
-
-        check_ending(output, "encode")
-        model = self._load_model()
-        parts = []
-        for batch in self._load_for(model, source).test:
-            posterior = model.encode(batch)
-            parts.append([np.reshape(part, (len(batch), -1)) for part in (posterior.mean(), posterior.stddev())])
-        moments = dict(zip(("mean", "stddev"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
-        if output.suffix.lower() == ".npz":
-            write_columns(output, moments)
-        else:
-            write_columns(
-                output, {f"{name}_{i}": column for name, values in moments.items() for i, column in enumerate(values.T)}
-            )
-
-    def reconstruct(self, source: str, output: Path) -> None:
-        """Writes the mean of p(x | z) for each row of a source, in the units and with the columns of the data."""
-        model = self._load_model()
-        self._write_rows(model, output, "reconstruct", lambda test: model.predict(test, verbose=0), source)
-
-    def impute(self, source: str, output: Path, samples: int, seed: int) -> None:
-        """Writes the rows of a source with their missing cells filled by their expectation."""
-        from keras_vae import evaluation
-
-        model = self._load_model()
-
-        def fill(test):
-            return evaluation.impute(model, test, samples=samples, seed=seed)
-
-        self._write_rows(model, output, "impute", fill, source)
-
-    def _write_rows(self, model, output: Path, owner: str, make, source: str | None = None) -> None:
-        """Writes rows, or images, that `make` makes of the test split of a source: typed columns, or `.npz`."""
-        from keras_vae.datasets.writing import check_ending, write_columns
-
-        check_ending(output, owner)
-        columns = _columns_of(model)
-        if columns is None and output.suffix.lower() != ".npz":
-            raise ValueError(f"{owner} needs --output to end in .npz for data without columns. Received: {output}.")
-        rows = make(None if source is None else self._load_for(model, source).test)
-        write_columns(output, {"x": rows} if output.suffix.lower() == ".npz" else columns(rows))
+        answers.check_output(model, name, output)
+        getattr(answers, name)(model, self._load_for(model, source).test, output, **options)
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
-        """Writes what the model generates.
+        """Writes what the model generates; see `answers.generate`."""
+        from keras_vae import answers
 
-        A `.png` of means of p(x | z), a `.npz` with `z` and `mean`, or, of a table, draws of p(x | z) as typed columns.
-        """
-        from keras_vae import plotting
-        from keras_vae.models.base import ROWS
-
-        if output.suffix not in (".png", ".npz", ".csv", ".tsv", ".parquet", ".arrow"):
-            raise ValueError(f"generate needs --output to end in .png, .npz, .csv or .parquet. Received: {output}.")
+        answers.check_output(None, "generate", output)
         if count < 1:
             raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
         model = self._load_model()
-        if output.suffix not in (".png", ".npz"):
-            self._write_rows(model, output, "generate", lambda _: model.sample(count, seed, temperature).numpy())
-            return
-        with replacing(output) as temporary:
-            if output.suffix == ".png":
-                plotting.samples(model, count, seed=seed, temperature=temperature).savefig(temporary)
-            else:
-                z = model.sample_prior(count, seed, temperature).numpy()
-                means = (model.decode(z[start : start + ROWS]).mean().numpy() for start in range(0, count, ROWS))
-                write_npz(temporary, {"z": (z.shape, [z]), "mean": ((count, *model.event_shape), means)})
+        answers.check_output(model, "generate", output)
+        answers.generate(model, output, count, seed, temperature)
 
     def export(self, path: Path) -> None:
         """Writes the model as a SavedModel."""
@@ -282,12 +257,12 @@ class Run:
             model.compile()
         return model
 
-    def _load_data(self, source: str):
-        """The data of the run, as its settings say."""
+    def _load_data(self, owner: str):
+        """The data of the run, as its settings say; raises `ValueError` where they have changed since it was begun."""
         from keras_vae import Columns, datasets
         from keras_vae.datasets.cells import is_table, read_cells
 
-        settings = self.settings
+        settings, source = self.settings, self.settings.data
         likelihood: Any = _likelihoods()[settings.likelihood] if settings.likelihood else None
         data: Any = source
         if settings.kinds:
@@ -295,7 +270,14 @@ class Run:
         elif likelihood is None and is_table(source) and Path(source).is_file():
             data = read_cells(source)
             likelihood = None if data.all_numbers else Columns
-        return datasets.load(data, settings.batch_size, likelihood, settings.seed)
+        loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed)
+        if self.fingerprint not in (None, loaded.fingerprint):
+            raise ValueError(
+                f"{owner} needs the data that the run was begun with. Received: {source}, which has changed since: "
+                f"{loaded.sizes['train']:,} training examples, fingerprint {loaded.fingerprint} (the run has "
+                f"{self.fingerprint})."
+            )
+        return loaded
 
     def _load_for(self, model, source: str):
         """All examples of a source, to be scored by a model."""
@@ -307,11 +289,13 @@ class Run:
         return datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True)
 
     def _write_results(self, model, data, command: str) -> None:
+        from keras_vae import answers
+
         if (self.path / "saved_model").exists():  # of the same run, before it was trained on
             shutil.rmtree(self.path / "saved_model")
         model.export(self.path / "saved_model" / "1")
         history = _read_history(self.path / "history.csv")
-        metrics = _scores(model, data) | {
+        metrics = answers.scores(model, data) | {
             "epochs": len(history["epoch"]),
             "seconds": round(sum(history.pop("seconds")), 1),
             "seed": self.settings.seed,
@@ -368,19 +352,6 @@ def _kinds(names: dict[str, str]) -> dict:
     return kinds
 
 
-def _columns_of(model):
-    """From rows of a model to columns by name; None for a model whose data have no columns."""
-    from keras_vae import Columns, Standardized
-    from keras_vae.datasets import Table
-
-    layer = model.likelihood
-    if isinstance(layer, Columns):
-        return Table.of(layer).to_columns
-    if isinstance(layer, Standardized) and layer.names is not None:
-        return lambda rows: dict(zip(layer.names, np.asarray(rows).T, strict=True))
-    return None
-
-
 def _build_model(settings: Settings, data):
     import keras_vae as kv
 
@@ -399,39 +370,6 @@ def _build_model(settings: Settings, data):
         prior=kv.StandardNormal(settings.latent_size),
         seed=settings.seed,
     )
-
-
-def _scores(model, data, samples: int = 500, seed: int = 0, baseline: bool = True) -> dict:
-    """Test scores in nats per example: ELBO, log p(x) with its standard error, bits per dimension, and the baseline.
-
-    Densities are those of the units of the data; `log_volume` more where the data are standardised.
-    """
-    from keras_vae import Columns, Standardized, evaluation
-
-    logs = model.evaluate(data.test, verbose=0, return_dict=True)
-    estimate = evaluation.log_likelihood(model, data.test, samples=samples, seed=seed, verbose=0)
-    scores = {
-        "data": data.name,
-        "test_examples": len(estimate.values),
-        "elbo": logs["log_likelihood"] - logs["kl"],
-        "log_likelihood": estimate.mean,
-        "log_likelihood_standard_error": estimate.standard_error,
-        "log_likelihood_samples": estimate.samples,
-    }
-    if isinstance(model.likelihood, Standardized):
-        scores["log_volume"] = model.likelihood.log_volume
-    if model.discrete:
-        scores["bits_per_dim"] = estimate.bits_per_dim
-    if baseline:
-        if isinstance(model.likelihood, Columns):
-            by_column = evaluation.independent_columns(data.train, data.test, model.likelihood)
-            values = np.nansum(by_column, axis=1)
-        else:
-            values = evaluation.independent_values(data.train, data.test, model.likelihood)
-        scores["baseline_log_likelihood"] = float(values.mean())
-        if model.discrete:
-            scores["baseline_bits_per_dim"] = -scores["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
-    return scores
 
 
 def _read_history(path: Path) -> dict[str, list[float]]:

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from keras_vae.files import locked, write_text
 
+PATIENCE = 20  # epochs without a better validation loss, where the number of epochs is not given
 LOCK = "run.lock"  # held by the process that trains
+WRITTEN = (  # what a run writes in its folder
+    *("run.json", "checkpoint", "history.csv", "model.keras", "saved_model", "metrics.json", "generated.png"),
+    *("reconstructions.png", "samples.png", "latent.png", "curves.png"),
+)
 MARK = "run-id.txt"  # in the folder of a checkpoint: the run that it is of
 
 
@@ -30,10 +35,19 @@ class RunFolder:
         self.replace = replace
 
     @staticmethod
-    def read(path: Path) -> tuple[str | None, dict]:
-        """The id of the run in a folder, None for one of an older version, and its settings by name."""
-        settings = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        return settings.pop("id", None), settings
+    def read(path: Path) -> tuple[str | None, str | None, dict]:
+        """Id of the run in a folder and fingerprint of its data, None in older versions, and its settings by name.
+
+        Raises:
+            ValueError: for a `run.json` that is no such file.
+        """
+        try:
+            settings = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            return settings.pop("id", None), settings.pop("fingerprint", None), settings
+        except (ValueError, AttributeError) as error:
+            raise ValueError(
+                f"keras-vae needs the run.json that train wrote. Received: {path / 'run.json'}: {error}"
+            ) from None
 
     def check(self) -> None:
         """Raises an error for a folder that can not be trained in.
@@ -61,22 +75,23 @@ class RunFolder:
             finally:
                 (self.path / LOCK).unlink(missing_ok=True)
 
-    def begin(self, settings: dict) -> None:
-        """Writes the settings; of a run that is begun an id too, once all that was in the folder is deleted."""
+    def begin(self, settings: dict, fingerprint: str | None = None) -> None:
+        """Writes settings and fingerprint; of a run that is begun an id too, once what a run has written is deleted."""
         if not self.resumes:
-            for part in self.parts():
+            for part in (part for part in self.parts() if part.name in WRITTEN):
                 if part.is_dir() and not part.is_symlink():
                     shutil.rmtree(part)
                 else:
                     part.unlink()
             self.identity = uuid.uuid4().hex
             write_text(self.path / "checkpoint" / MARK, f"{self.identity}\n")
-        identity = {} if self.identity is None else {"id": self.identity}
-        write_text(self.path / "run.json", json.dumps(settings | identity, indent=2) + "\n")
+        marks = {"id": self.identity, "fingerprint": fingerprint}
+        marks = {name: mark for name, mark in marks.items() if mark is not None}
+        write_text(self.path / "run.json", json.dumps(settings | marks, indent=2) + "\n")
 
     def check_identity(self) -> None:
         """Raises `ValueError` where the folder, or its checkpoint, is of another run by now."""
-        identity, _ = self.read(self.path)
+        identity, _, _ = self.read(self.path)
         if identity != self.identity:
             raise ValueError(
                 f"train needs the folder of its run. Received: {self.path}, in which another process has begun a run."

@@ -151,14 +151,19 @@ def incomplete_rows(count=12) -> np.ndarray:
 def table_vae() -> kv.VAE:
     distributions = kv.distributions
     columns = {
-        "real": kv.LearnedScaleNormal(1),
+        "real": kv.Standardized(kv.LearnedScaleNormal(1), 3.0, 2.0),
         "positive": distributions.LogNormal(1),
         "count": distributions.Poisson(1),
         "bit": kv.Bernoulli(1),
-        "category": distributions.Categorical(1, levels=3),
+        "category": distributions.Categorical(1, levels=3, categories=["a", "b", "c"]),
     }
     likelihood = kv.Columns(columns, decoder(2))
     return kv.VAE(kv.Normal(2, likelihood.encoder([8], "tanh")), likelihood, kv.StandardNormal(2))
+
+
+def in_units() -> kv.VAE:
+    likelihood = kv.Standardized(kv.LearnedScaleNormal(5, decoder(2)), 1000.0, 20.0, list("abcde"))
+    return kv.VAE(kv.Normal(2, encoder(5)), likelihood, kv.StandardNormal(2))
 
 
 def with_dropout() -> kv.VAE:
@@ -217,6 +222,7 @@ CASES = {
     "ZeroInflatedNegativeBinomial": Case(
         of_parts(kv.Normal, kv.ZeroInflatedNegativeBinomial, kv.StandardNormal), counts
     ),
+    "Standardized": Case(in_units, lambda: 1000 + 20 * vectors()),
     "LogNormal": Case(of_parts(kv.Normal, kv.LogNormal, kv.StandardNormal), positive_vectors),
     "Bernoulli latents, ScoreFunction": Case(
         of_parts(kv.Bernoulli, kv.Bernoulli, kv.Bernoulli),

@@ -129,7 +129,7 @@ def test_shapes(case):
     for samples in (1, 3):
         with sampling(samples, fold(1)):
             trace = model(inputs)
-        assert trace.observed.dtype == tf.float32
+        assert trace.observed.dtype == model.likelihood.value_dtype
         assert trace.likelihood.batch_shape == (samples, len(x))
         figures = [trace.log_likelihood, trace.kl, trace.log_weight]
         for latent in trace.latents.values():
@@ -180,7 +180,7 @@ def test_saved_model_gives_the_same_values_without_this_package(processes):
             got = np.load(folder / f"{number}.{signature}.npz")
             assert set(got) == set(outputs)
             for key, value in outputs.items():
-                assert got[key].dtype == np.float32
+                assert got[key].dtype == np.asarray(value).dtype
                 message = f"{name}, {signature}: {key}"
                 np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=message)
 
@@ -234,9 +234,9 @@ def check_xla_and_mixed_precision(case):
     trace = model(model.as_inputs(x, y))
     networks = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Sequential)]
     assert {network.compute_dtype for network in networks} == {"bfloat16"}
-    figures = [trace.observed, trace.log_weight, trace.likelihood.mean()]
-    figures += [latent.value for latent in trace.latents.values()]
+    figures = [trace.log_weight, *(latent.value for latent in trace.latents.values())]
     assert {figure.dtype for figure in figures} == {tf.float32}
+    assert trace.observed.dtype == trace.likelihood.mean().dtype == model.likelihood.value_dtype
 
 
 @pytest.mark.parametrize("name", ["Bernoulli", "convolutional, beta, samples"])

@@ -104,7 +104,7 @@ def as_arrow(values) -> "pa.ChunkedArray":
             array = pa.array([None if cell is None else str(cell) for cell in values])
         array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+        array = pa.chunked_array([chunk.dictionary_decode() for chunk in array.chunks], array.type.value_type)
     return array
 
 
@@ -343,11 +343,15 @@ def _parsed(path: Path, found: _Format, texts: Collection[str]):
 
 def _lines(path: Path, found: _Format):
     """The number of each line that is not empty, and its cells; only for messages."""
-    with _open(path) as file, io.TextIOWrapper(file, encoding=found.encoding, newline="") as text:
-        reader = csv.reader(text, delimiter=found.separator)
-        for cells in reader:
-            if cells:
-                yield reader.line_num, cells
+    longest = csv.field_size_limit(2**31 - 1)
+    try:
+        with _open(path) as file, io.TextIOWrapper(file, encoding=found.encoding, newline="") as text:
+            reader = csv.reader(text, delimiter=found.separator)
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, cells
+    finally:
+        csv.field_size_limit(longest)
 
 
 def _has_decimal_commas(found: _Format, table) -> bool:

@@ -1,5 +1,6 @@
 """Examples -> train, validation and test pipelines of observations."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Data:
         levels: the value of white that grey levels were divided by, or None.
         table: of columns of different kinds: takes observations to typed columns and back.
         notes: what was recognised of a file, and what was left out, in words.
+        fingerprint: of the stored training values (of large data, of a sample), the sizes of the splits and what was
+            done to the values: other data of the same name have another one.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Data:
     levels: float | None = None
     table: Table | None = None
     notes: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -171,7 +175,14 @@ def observe(
         levels=observation.levels,
         table=source.table,
         notes=source.notes,
+        fingerprint=_fingerprint(sample, sizes, kind.__name__, observation.words, source.columns, str(source.table)),
     )
+
+
+def _fingerprint(sample: np.ndarray, *words) -> str:
+    digest = hashlib.sha256(repr(words).encode())
+    digest.update(np.ascontiguousarray(sample).data)
+    return digest.hexdigest()[:16]
 
 
 def sample_size(shape: tuple) -> int:

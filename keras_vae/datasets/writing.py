@@ -12,12 +12,6 @@ from keras_vae.files import replacing
 ENDINGS = (".csv", ".tsv", ".parquet", ".arrow", ".npz")
 
 
-def check_ending(path: str | os.PathLike, owner: str) -> None:
-    """Raises `ValueError` for a file that `write_columns` could not write."""
-    if Path(path).suffix.lower() not in ENDINGS:
-        raise ValueError(f"{owner} needs --output to end in {', '.join(ENDINGS)}. Received: {path}.")
-
-
 def write_columns(path: str | os.PathLike, columns: Mapping[str, object]) -> None:
     """Writes columns by name, each a list or an array of one cell for each row, in one step.
 

@@ -1,0 +1,220 @@
+"""Tables as people have them: files that pandas, Polars and pyarrow write, and frames."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from pyarrow import feather
+
+from keras_vae import Bernoulli, Categorical, Columns, LearnedScaleNormal, Normal
+from keras_vae.datasets import load
+
+RNG = np.random.default_rng(0)
+NUMBERS = pd.DataFrame(
+    {"height": 170 + 10 * RNG.normal(size=60), "weight": 70 + 9 * RNG.normal(size=60), "age": RNG.integers(20, 80, 60)}
+)
+PEOPLE = pd.DataFrame(
+    {
+        "height": 170 + 10 * RNG.normal(size=60),
+        "smoker": RNG.integers(0, 2, 60),
+        "town": RNG.choice(["Tromsø", "Bodø", "Moss"], 60),
+    }
+)
+
+
+def rows(data) -> np.ndarray:
+    return np.concatenate(list(data.test))
+
+
+WRITERS = {
+    "commas.csv": lambda path: NUMBERS.to_csv(path, index=False),
+    "semicolons.csv": lambda path: NUMBERS.to_csv(path, index=False, sep=";"),
+    "decimal.csv": lambda path: NUMBERS.to_csv(path, index=False, sep=";", decimal=","),
+    "tabs.csv": lambda path: NUMBERS.to_csv(path, index=False, sep="\t"),
+    "tabs.tsv": lambda path: NUMBERS.to_csv(path, index=False, sep="\t"),
+    "bars.csv": lambda path: NUMBERS.to_csv(path, index=False, sep="|"),
+    "quoted.csv": lambda path: NUMBERS.to_csv(path, index=False, quoting=1),
+    "mark.csv": lambda path: NUMBERS.to_csv(path, index=False, encoding="utf-8-sig"),
+    "wide.csv": lambda path: NUMBERS.to_csv(path, index=False, encoding="utf-16"),
+    "lines.csv": lambda path: NUMBERS.to_csv(path, index=False, lineterminator="\r\n"),
+    "UPPER.CSV": lambda path: NUMBERS.to_csv(path, index=False),
+    "packed.csv.gz": lambda path: NUMBERS.to_csv(path, index=False),
+    "packed.csv.bz2": lambda path: NUMBERS.to_csv(path, index=False),
+    "table.parquet": lambda path: NUMBERS.to_parquet(path, index=False),
+    "table.feather": NUMBERS.to_feather,
+    "table.arrow": lambda path: feather.write_feather(pa.Table.from_pandas(NUMBERS), str(path)),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_that_others_write(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    data = load(tmp_path / name, whole=True)
+    assert data.columns == ("height", "weight", "age")
+    np.testing.assert_allclose(rows(data), NUMBERS.to_numpy(), rtol=1e-15)
+    said = {"semicolons.csv": "separated by semicolons", "decimal.csv": "decimal commas", "tabs.csv": "by tabs",
+            "bars.csv": "separated by bars", "wide.csv": "read as UTF-16"}  # fmt: skip
+    assert said.get(name, "") in str(data)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [NUMBERS, pl.from_pandas(NUMBERS), pa.Table.from_pandas(NUMBERS), {name: NUMBERS[name] for name in NUMBERS},
+     {name: NUMBERS[name].tolist() for name in NUMBERS}, NUMBERS.set_index("height", drop=False)],
+    ids=["pandas", "Polars", "pyarrow", "series", "lists", "with an index"],
+)  # fmt: skip
+def test_frames_go_where_a_path_goes(source):
+    data = load(source, whole=True)
+    assert data.columns == ("height", "weight", "age")
+    np.testing.assert_array_equal(rows(data), NUMBERS.to_numpy())
+    assert data.kind is LearnedScaleNormal
+
+
+@pytest.mark.parametrize("make", [lambda frame: frame, pl.from_pandas, pa.Table.from_pandas], ids=["pd", "pl", "pa"])
+def test_typed_frames(make, tmp_path):
+    frame = PEOPLE.assign(town=PEOPLE["town"].astype("category"), smoker=PEOPLE["smoker"].astype(bool))
+    data = load(make(frame), likelihood=Columns, whole=True)
+    assert [column.kind for column in data.table.columns] == [Normal, Bernoulli, Categorical]
+    codes = {"Bodø": 0, "Moss": 1, "Tromsø": 2}
+    np.testing.assert_array_equal(rows(data)[:, 2], [codes[town] for town in PEOPLE["town"]])
+    np.testing.assert_array_equal(rows(data)[:, 1], PEOPLE["smoker"])
+
+
+def test_texts_that_are_not_utf_8(tmp_path):
+    PEOPLE.to_csv(tmp_path / "people.csv", index=False, encoding="latin-1")
+    data = load(tmp_path / "people.csv", likelihood=Columns)
+    assert data.table.columns[2].categories == ("Bodø", "Moss", "Tromsø")
+    assert "read as Latin-1" in str(data)
+    long = pd.concat([PEOPLE.replace({"town": {"Tromsø": "Moss", "Bodø": "Moss"}})] * 60 + [PEOPLE])
+    long.to_csv(tmp_path / "late.csv", index=False, encoding="latin-1")
+    assert (tmp_path / "late.csv").stat().st_size > 2**16
+    assert "Tromsø" in load(tmp_path / "late.csv", likelihood=Columns).table.columns[2].categories
+
+
+def test_marks_of_missing_cells(tmp_path):
+    """Of numbers all of them; of texts only those that can not be a category."""
+    marks = ["", "NA", "N/A", "nan", "NaN", "null", "NULL", "?", "-", "None"]
+    cells = [f"{number:.3f}" for number in RNG.normal(size=40)] + marks
+    text = ["red", "green"] * 20 + marks
+    pd.DataFrame({"x": cells, "colour": text}).to_csv(tmp_path / "t.csv", index=False)
+    data = load(tmp_path / "t.csv", likelihood=Columns, whole=True)
+    assert data.table.columns[0].kind is Normal
+    assert np.isnan(rows(data)[40:, 0]).all()
+    assert not np.isnan(rows(data)[:40]).any()
+    assert data.table.columns[1].categories == ("-", "?", "None", "green", "red")
+    assert np.isnan(rows(data)[40:47, 1]).all()
+    assert not np.isnan(rows(data)[47:, 1]).any()
+    with pytest.raises(ValueError, match=r"t\.csv, line 49, column 'x': '\?'"):
+        load({"x": [1.0, None] * 10, "y": [1.0] * 20} if False else with_one_mark(tmp_path))
+
+
+def with_one_mark(folder):
+    path = folder / "t.csv"
+    lines = ["x,y", *(f"{row},1" for row in range(47)), "?,1", "3,1"]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_rules_for_columns_that_say_nothing(tmp_path):
+    frame = PEOPLE.assign(
+        day=pd.date_range("2024-01-01", periods=60), same=7, nothing=np.nan, name=[f"person {row}" for row in range(60)]
+    )
+    frame = pd.concat([frame] * 5).assign(name=[f"person {row}" for row in range(300)])
+    frame.to_csv(tmp_path / "people.csv", index=False)
+    for source in (tmp_path / "people.csv", frame):
+        data = load(source, likelihood=Columns)
+        assert data.columns == ("height", "smoker", "town")
+        for words in ("day: left out: dates", "same: left out: only '7'", "nothing: left out: no value in the training",
+                      "name: left out: 300 different texts, such as 'person 0'"):  # fmt: skip
+            assert words in str(data)
+    with pytest.raises(ValueError, match=r"dates in .*people\.csv, line 2, column 'day': '2024-01-01'"):
+        load(frame[["height", "day"]].pipe(lambda part: part.to_csv(tmp_path / "people.csv", index=False) or tmp_path)
+             / "people.csv")  # fmt: skip
+
+
+def test_names_of_columns(tmp_path):
+    path = tmp_path / "t.csv"
+    NUMBERS.to_csv(path, index=False, header=False)
+    data = load(path, whole=True)
+    assert data.columns == ("column_1", "column_2", "column_3")
+    assert "without a line of names: column_1, ..., column_3" in str(data)
+    assert len(rows(data)) == 60
+    NUMBERS.rename(columns={"weight": ""}).to_csv(path, index=False)
+    assert load(path).columns == ("height", "column_2", "age")
+    path.write_text("a,b,a\n" + "1,2,3\n" * 20)
+    with pytest.raises(ValueError, match=r"columns of different names. Received: .*t\.csv with 'a' twice"):
+        load(path)
+    path.write_text("\n\n" + NUMBERS.to_csv(index=False))
+    np.testing.assert_allclose(rows(load(path, whole=True)), NUMBERS, rtol=1e-15)
+
+
+def test_columns_are_matched_by_name(tmp_path):
+    data = load(NUMBERS)
+    other = (NUMBERS + 1)[["age", "height", "weight"]].assign(more="text").head(1)
+    matched = load(other, like=data, whole=True)
+    np.testing.assert_array_equal(rows(matched), NUMBERS.head(1) + 1)
+    likelihood = data.likelihood()
+    np.testing.assert_array_equal(rows(load(other, like=likelihood, whole=True)), NUMBERS.head(1) + 1)
+    with pytest.raises(ValueError, match=r"needs the columns height, weight, age. Received: .* without weight"):
+        load(other.drop(columns="weight"), like=data, whole=True)
+    typed = load(PEOPLE, likelihood=Columns)
+    again = load(PEOPLE[["town", "smoker", "height"]].head(3), like=typed.likelihood(), whole=True)
+    assert again.columns == typed.columns
+    assert [column.categories for column in again.table.columns] == [c.categories for c in typed.table.columns]
+    np.testing.assert_array_equal(again.table.to_columns(rows(again))["town"], PEOPLE["town"].head(3))
+
+
+def test_texts_of_digits_stay_texts_where_they_are_categories(tmp_path):
+    frame = pd.DataFrame({"zip": ["0150", "5003", "0150", "9008"] * 15, "x": RNG.normal(size=60)})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    data = load(tmp_path / "t.csv", likelihood={"zip": Categorical})
+    assert data.table.columns[0].categories == ("0150", "5003", "9008")
+    assert load(tmp_path / "t.csv", like=data).table.columns[0].categories == ("0150", "5003", "9008")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"a,b\n1,2\n3\n", "needs 2 cells in each line. Received: {path}, line 3 with 1."),
+        ("t.csv", b"a,b\n", "{path}, which is empty but for names."),
+        ("t.csv", b"  \n", "{path}, which is empty."),
+        ("t.csv.gz", b"a,b\n1,2\n", "needs a table that can be read. Received: {path}: "),
+        ("t.parquet", b"PAR1 and no more", "needs a table that can be read. Received: {path}: "),
+        ("t.parquet", b"", "needs a table that can be read. Received: {path}: "),
+        ("t.arrow", b"ARROW1", "needs a table that can be read. Received: {path}: "),
+        ("t.csv", b"x,y\n" + b"1,1e999\n" * 20, "line 2, column 'y': '1e999'"),
+        ("t.csv", b'x,y\n"1' + b"1" * 200_000 + b'",2\n' * 20, "needs 2 cells in each line. Received: {path}, line"),
+        ("t.csv", b"x,y\n" + b"a" * 200_000 + b",2\n", "text in {path}, line 2, column 'x': 'aaa"),
+    ],
+    ids=[
+        "ragged",
+        "names alone",
+        "blank",
+        "not packed",
+        "cut",
+        "empty parquet",
+        "cut arrow",
+        "too large",
+        "long field",
+    ],
+)
+def test_files_that_can_not_be_read(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message.replace("{path}", str(path)))):
+        load(path)
+
+
+def test_objects_that_are_no_tables():
+    for source, message in [
+        (3, "needs a name, a path or a table"),
+        ({"a": [1, 2], "b": [1]}, r"columns of one length. Received: \{'a': 2, 'b': 1\}"),
+        (NUMBERS.head(0), "a table with rows. Received: a DataFrame, which is empty"),
+        (NUMBERS.assign(city="Oslo"), "text in a DataFrame, row 0, column 'city': 'Oslo'"),
+        (NUMBERS.assign(age=np.nan), "finite number in each cell. Received: a DataFrame, row 0, column 'age': ''"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            load(source)
