@@ -94,6 +94,8 @@ def _add_train(commands) -> None:
     parser.add_argument(
         "--kinds", metavar="NAME=KIND,...", help="kinds of columns of a table: age=Normal,visits=Poisson,id=-"
     )
+    parser.add_argument("--resize", metavar="HEIGHTxWIDTH", help="scale the images of a folder to one size")
+    parser.add_argument("--crop", metavar="HEIGHTxWIDTH", help="cut the middle of the images of a folder")
     parser.add_argument("--beta", type=float, help="weight of the KL (default: 1)")
     parser.add_argument("--learning-rate", type=float, help="of Adam (default: 0.002)")
     parser.add_argument("--seed", type=int, help="of weights, data and noise (default: 0)")

@@ -30,6 +30,8 @@ class Settings:
     network: str = "dense"
     likelihood: str | None = None
     kinds: str | None = None
+    resize: str | None = None
+    crop: str | None = None
     beta: float = 1.0
     learning_rate: float = 2e-3
     patience: int | None = None
@@ -49,6 +51,19 @@ class Settings:
                 f"train needs --kinds or --likelihood, not both. Received: {self.kinds} and {self.likelihood}."
             )
         self.kinds_by_name()
+        self.sizes()
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width by `resize` and `crop`, of those that were given as "28x28"."""
+        sizes = {}
+        for name in ("resize", "crop"):
+            given = getattr(self, name)
+            if given is not None:
+                height, sign, width = given.partition("x")
+                if not (sign and height.isdecimal() and width.isdecimal()):
+                    raise ValueError(f"train needs --{name} to be HEIGHTxWIDTH, 28x28. Received: {given}.")
+                sizes[name] = int(height), int(width)
+        return sizes
 
     def kinds_by_name(self) -> dict[str, str]:
         """The names of classes by column, "-" to leave it out, of `kinds`, "age=Normal,id=-"."""
@@ -162,6 +177,11 @@ class Run:
         keras.utils.set_random_seed(settings.seed)
         data = self._load_data("train --resume")
         print(data)
+        if min(data.sizes.values()) < 2:
+            raise ValueError(
+                f"train needs two examples in each split, 20 in all, for its figures. Received: {data.sizes} of "
+                f"{settings.data}."
+            )
         model = _build_model(settings, data)
         model.compile(
             keras.optimizers.Adam(settings.learning_rate),
@@ -270,7 +290,7 @@ class Run:
         elif likelihood is None and is_table(source) and Path(source).is_file():
             data = read_cells(source)
             likelihood = None if data.all_numbers else Columns
-        loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed)
+        loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed, **settings.sizes())
         if self.fingerprint not in (None, loaded.fingerprint):
             raise ValueError(
                 f"{owner} needs the data that the run was begun with. Received: {source}, which has changed since: "
@@ -286,7 +306,8 @@ class Run:
         settings = self.settings or Settings()
         layer = model.likelihood.layer if isinstance(model.likelihood, Standardized) else model.likelihood
         kind = None if isinstance(layer, Columns) else type(layer)
-        return datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True)
+        sizes: dict[str, Any] = settings.sizes() if Path(source).is_dir() else {}
+        return datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True, **sizes)
 
     def _write_results(self, model, data, command: str) -> None:
         from keras_vae import answers

@@ -260,11 +260,103 @@ def test_images_that_can_not_be_used_are_named(tmp_path):
         Image.new("L", (5, 6)).save(tmp_path / f"{number:02d}.png")
     broken = tmp_path / "07.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"images that can be read. Received: .*07\.png"):
+    (tmp_path / "09.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"Received: 2 others of 12: .*07\.png: .*; .*09\.png: "):
         load(tmp_path)
+    Image.new("L", (5, 6)).save(tmp_path / "09.png")
     Image.new("L", (5, 7)).save(broken)
-    with pytest.raises(ValueError, match=r"00\.png with \(6, 5, 1\) and .*07\.png with \(7, 5, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"with 2 sizes: 11 of 6 x 5, such as .*00\.png; 1 of 7 x 5, such as .*07\.png"
+    ):
         load(tmp_path)
+    data = load(tmp_path, crop=(6, 4))
+    assert data.shape == (6, 4, 1)
+    assert "images cropped to 6 x 4" in str(data)
+    assert load(tmp_path, resize=(8, 8)).shape == (8, 8, 1)
+    with pytest.raises(ValueError, match=r"with 2 sizes: 11 of 6 x 5"):
+        load(tmp_path, crop=(7, 5))
+    with pytest.raises(ValueError, match=r"needs resize to be \(height, width\)"):
+        load(tmp_path, resize=8)
+    with pytest.raises(ValueError, match="needs a folder of images to resize or crop"):
+        load("digits", crop=(4, 4))
+
+
+def pixels_of(data) -> np.ndarray:
+    return np.round(255 * np.concatenate(list(data.test))).astype(int)
+
+
+def saved_as(folder, name, image, **options) -> None:
+    for number in range(12):
+        image.save(folder / f"{number:02d}{name}", **options)
+
+
+LEFT_TO_RIGHT = np.tile(np.arange(0, 250, 25, dtype="uint8"), (6, 1))  # [6, 10]
+
+
+def turned_exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "expected"),
+    [
+        (".PNG", Image.fromarray(LEFT_TO_RIGHT), {}, LEFT_TO_RIGHT[..., None]),
+        (".png", Image.fromarray(LEFT_TO_RIGHT), {"exif": turned_exif()}, np.rot90(LEFT_TO_RIGHT, -1)[..., None]),
+        (".png", Image.fromarray(LEFT_TO_RIGHT.astype("uint16") * 257), {}, LEFT_TO_RIGHT[..., None]),
+        (".tif", Image.fromarray(LEFT_TO_RIGHT.astype("float32") / 255), {}, LEFT_TO_RIGHT[..., None]),
+        (".png", Image.fromarray(LEFT_TO_RIGHT).convert("LA"), {}, LEFT_TO_RIGHT[..., None]),
+        (".gif", Image.fromarray(LEFT_TO_RIGHT).convert("RGB").quantize(), {}, np.dstack([LEFT_TO_RIGHT] * 3)),
+        (".webp", Image.fromarray(LEFT_TO_RIGHT).convert("RGB"), {"lossless": True}, np.dstack([LEFT_TO_RIGHT] * 3)),
+        (".tiff", Image.fromarray(LEFT_TO_RIGHT).convert("RGB").convert("CMYK"), {}, np.dstack([LEFT_TO_RIGHT] * 3)),
+    ],
+    ids=["upper case", "EXIF", "16 bits", "fractions", "grey with alpha", "palette", "WebP", "CMYK"],
+)
+def test_images_as_pillow_writes_them(tmp_path, name, image, options, expected):
+    saved_as(tmp_path, name, image, **options)
+    (tmp_path / "._00.png").write_text("what a file manager leaves")
+    (tmp_path / ".thumbs").mkdir()
+    Image.new("L", (3, 3)).save(tmp_path / ".thumbs" / "00.png")
+    data = load(tmp_path, likelihood=kv.LearnedScaleNormal, whole=True)
+    found = pixels_of(data)
+    assert found.shape == (12, *expected.shape)
+    np.testing.assert_allclose(found[0], expected, atol=1)
+
+
+def test_folders_that_are_splits(tmp_path):
+    for split, count, level in (("train", 30, 50), ("test", 4, 200)):
+        for number in range(count):
+            (tmp_path / split / "cats").mkdir(parents=True, exist_ok=True)
+            Image.new("L", (5, 5), level).save(tmp_path / split / "cats" / f"{number}.png")
+    data = load(tmp_path, likelihood=kv.LearnedScaleNormal)
+    assert data.sizes == {"train": 27, "validation": 3, "test": 4}
+    assert set(pixels_of(data).flat) == {200}
+    assert "splits by folder: train, test" in str(data)
+    (tmp_path / "validation").mkdir()
+    for number in range(2):
+        Image.new("L", (5, 5), 99).save(tmp_path / "validation" / f"{number}.png")
+    assert load(tmp_path).sizes == {"train": 30, "validation": 2, "test": 4}
+    Image.new("RGB", (5, 5)).save(tmp_path / "train" / "colour.png")
+    data = load(tmp_path)
+    assert data.shape == (5, 5, 3)
+    assert "36 grey images of 37 read as colours" in str(data)
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "<f4", ">i2"])
+def test_numbers_of_other_machines(tmp_path, kind):
+    x = RNG.normal(size=(40, 3)) * 100
+    np.save(tmp_path / "x.npy", x.astype(kind))
+    np.savez(tmp_path / "x.npz", x.astype(kind))
+    for name in ("x.npy", "x.npz"):
+        data = load(tmp_path / name, whole=True)
+        np.testing.assert_allclose(np.concatenate(list(data.test)), x.astype(kind), rtol=1e-6)
+    likelihood = data.likelihood(kv.dense_decoder(1, [4]))
+    model = kv.VAE(kv.Normal(1, kv.dense_encoder(3, [4])), likelihood, kv.StandardNormal(1))
+    model.build((None, 3))
+    np.testing.assert_allclose(
+        model.predict(x.astype(kind), verbose=0), model.predict(x.astype(kind).astype("f8"), verbose=0), rtol=1e-5
+    )
 
 
 def test_bernoulli_needs_grey_levels(tmp_path):

@@ -142,6 +142,8 @@ def test_names_of_columns(tmp_path):
     assert data.columns == ("column_1", "column_2", "column_3")
     assert "without a line of names: column_1, ..., column_3" in str(data)
     assert len(rows(data)) == 60
+    NUMBERS.rename(columns={"weight": "2024"}).to_csv(path, index=False)
+    assert "the first line was read as names: height, 2024, age" in str(load(path))
     NUMBERS.rename(columns={"weight": ""}).to_csv(path, index=False)
     assert load(path).columns == ("height", "column_2", "age")
     path.write_text("a,b,a\n" + "1,2,3\n" * 20)

@@ -58,11 +58,13 @@ def memory_mapped_source(path: Path, seed: int, whole: bool = False) -> Source:
     for start in range(0, len(array), CHUNK):
         _check_numbers(array[start : start + CHUNK], str(path), first_row=start)
 
+    dtype = array.dtype.newbyteorder("=")  # of this machine
+
     def read(rows):
-        return np.ascontiguousarray(array[rows])
+        return np.ascontiguousarray(array[rows], dtype)
 
     parts = whole_rows(len(array)) if whole else split_rows(len(array), seed, str(path))
-    splits = {name: ReadRows(read, rows, array.shape[1:], array.dtype) for name, rows in parts.items()}
+    splits = {name: ReadRows(read, rows, array.shape[1:], dtype) for name, rows in parts.items()}
     return Source(str(path), splits, _levels(splits["train"].sample(sample_size(array.shape[1:]))))
 
 
@@ -77,6 +79,7 @@ def _as_rows(array: np.ndarray, name: str, check: bool = True) -> np.ndarray:
         )
     if check:
         _check_numbers(array, name)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)  # that of this machine
     if array.dtype == bool:
         array = array.view(np.uint8)
     return array[..., None] if array.ndim == 3 else array

@@ -232,6 +232,8 @@ def _read_text(path: Path, texts: Collection[str]) -> Cells:
         found.decimal = ","
         table = _parsed(path, found, texts)
         notes.append("with decimal commas")
+    if found.named and any(name and not _is_text(name) for name in found.names):
+        notes.append(f"the first line was read as names: {', '.join(found.names[:6])}")
     if not found.named:
         notes.append(f"without a line of names: {found.names[0]}, ..., {found.names[-1]}")
     if not len(table):

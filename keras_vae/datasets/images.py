@@ -1,62 +1,185 @@
 """A folder of image files."""
 
+import collections
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.rows import ReadRows, split_rows, whole_rows
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif"}
-GREY = {"1", "L", "I;16", "I"}  # Pillow's modes with one channel
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of one channel, perhaps with transparency
+SPLITS = ("train", "validation", "test")
 
 
-def folder_source(path: Path, seed: int, whole: bool = False) -> Source:
-    """All images of a folder and its subfolders, in the order of their paths, split at random.
+@dataclass(frozen=True)
+class Size:
+    """How images get one size.
 
-    Every file is checked here; its pixels are read when a batch needs them.
+    Attributes:
+        resize: (height, width) that each image is scaled to, whatever its own; or None.
+        crop: (height, width) that is cut from the middle of each image, after `resize`; or None.
 
     Raises:
-        ValueError: for a folder without images, a file that can not be read, and images of different sizes.
+        ValueError: for what is not two whole numbers.
     """
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
+
+    resize: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        for name in ("resize", "crop"):
+            given = getattr(self, name)
+            whole = isinstance(given, tuple | list) and len(given) == 2 and all(type(n) is int and n > 0 for n in given)
+            if given is not None and not whole:
+                raise ValueError(
+                    f"datasets.load needs {name} to be (height, width), whole numbers above 0. Received: {given!r}."
+                )
+
+    def words(self) -> tuple[str, ...]:
+        """What is done to the images."""
+        named = {"resized to": self.resize, "cropped to": self.crop}
+        return tuple(f"images {does} {size[0]} x {size[1]}" for does, size in named.items() if size is not None)
+
+    def of(self, image: "Image") -> "Image":
+        """The image in this size."""
+        if self.resize is not None:
+            image = image.resize((self.resize[1], self.resize[0]))
+        if self.crop is not None:
+            height, width = self.crop
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        return image
+
+    def after(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image that had these; those of one that is too small to crop are its own."""
+        height, width = self.resize or (height, width)
+        if self.crop is not None and height >= self.crop[0] and width >= self.crop[1]:
+            return self.crop
+        return height, width
+
+
+def folder_source(path: Path, seed: int, whole: bool = False, size: Size | None = None) -> Source:
+    """All images of a folder and its subfolders, in the order of their paths.
+
+    Subfolders train, test and perhaps validation are the splits; other folders are split at random. Every file is
+    opened here; its pixels are read when a batch needs them. Images are turned as their EXIF data say, 16 bits become
+    8, palettes and CMYK become RGB, transparency is dropped. Hidden files are left out.
+
+    Raises:
+        ValueError: for a folder without images, files that can not be read (all of them are named), and images of
+            different sizes.
+    """
+    size = size or Size()
+    files = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in ENDINGS and not _hidden(file, path)]
     if not files:
         raise ValueError(
-            f"datasets.load needs a folder with images ({', '.join(sorted(ENDINGS))}). Received: {path}, with none."
+            f"datasets.load needs a folder with images ({', '.join(ENDINGS)}). Received: {path}, with none."
         )
-    shape = _checked_shape(files[0])
-    for file in files[1:]:
-        other = _checked_shape(file)
-        if other != shape:
-            raise ValueError(
-                "datasets.load needs images of one height, width and number of channels. "
-                f"Received: {files[0]} with {shape} and {file} with {other}."
-            )
+    sizes, grey = _looked_at(files, size)
+    shape = (*_one_size(path, files, sizes), 1 if all(grey) else 3)
 
     def read(rows):
-        return np.stack([_read(files[row], grey=shape[-1] == 1) for row in rows])
+        return np.stack([_read(files[row], shape[-1] == 1, size) for row in rows])
 
-    parts = whole_rows(len(files)) if whole else split_rows(len(files), seed, str(path))
+    parts, notes = _parts(path, files, seed, whole)
+    if any(grey) and not all(grey):
+        notes.append(f"{sum(grey):,} grey images of {len(files):,} read as colours")
     splits = {name: ReadRows(read, rows, shape, np.uint8) for name, rows in parts.items()}
-    return Source(str(path), splits, levels=255.0)
+    return Source(str(path), splits, levels=255.0, notes=(*size.words(), *notes))
 
 
-def _checked_shape(file: Path) -> tuple[int, int, int]:
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+
+def _parts(path: Path, files: list[Path], seed: int, whole: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Row numbers by split, and what to say of them."""
+    top = [file.relative_to(path).parts[0].lower() if file.parent != path else "" for file in files]
+    if set(top) <= set(SPLITS) and {"train", "test"} <= set(top):
+        parts = {name: np.flatnonzero(np.array(top) == name) for name in SPLITS}
+        if not len(parts["validation"]):
+            drawn = split_rows(len(parts["train"]), seed, f"{path}/train")
+            train = parts["train"]
+            parts["validation"] = train[drawn["validation"]]
+            parts["train"] = train[np.sort(np.concatenate([drawn["train"], drawn["test"]]))]
+        return parts, [f"splits by folder: {', '.join(name for name in SPLITS if name in top)}"]
+    return (whole_rows(len(files)) if whole else split_rows(len(files), seed, str(path))), []
+
+
+def _looked_at(files: list[Path], size: Size) -> tuple[list[tuple[int, int]], list[bool]]:
+    """Height and width of each image, and whether it is grey.
+
+    Raises:
+        ValueError: for files that can not be read, with the reason for each of the first ten.
+    """
     from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            channels = 1 if image.mode in GREY else 3
-            image.verify()
-    except Exception as error:  # Pillow raises errors of many classes for broken files
-        raise ValueError(f"datasets.load needs images that can be read. Received: {file}: {error}") from error
-    return height, width, channels
+    sizes, grey, broken = [], [], []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                height, width = (image.height, image.width)[:: -1 if _orientation(image) >= 5 else 1]
+                grey.append(image.mode in GREY)
+                image.verify()
+        except Exception as error:  # Pillow raises errors of many classes for broken files
+            broken.append(f"{file}: {error}".replace("\n", " "))
+        else:
+            sizes.append(size.after(height, width))
+    if broken:
+        more = f" and {len(broken) - 10:,} more" if len(broken) > 10 else ""
+        raise ValueError(
+            f"datasets.load needs images that can be read. Received: {len(broken):,} others of {len(files):,}: "
+            f"{'; '.join(broken[:10])}{more}."
+        )
+    return sizes, grey
 
 
-def _read(file: Path, grey: bool) -> np.ndarray:
+def _orientation(image: "Image") -> int:
+    """As EXIF data say, without decoding the pixels; 5 and more exchange height and width."""
     from PIL import Image
+
+    if image.info.get("exif"):
+        exif = Image.Exif()
+        exif.load(image.info["exif"])
+        return exif.get(0x0112, 1)
+    return getattr(image, "tag_v2", {}).get(0x0112, 1)  # of a TIFF
+
+
+def _one_size(path: Path, files: list[Path], sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    counts = collections.Counter(sizes)
+    if len(counts) == 1:
+        return sizes[0]
+    found = [
+        f"{count:,} of {height} x {width}, such as {files[sizes.index((height, width))]}"
+        for (height, width), count in counts.most_common(5)
+    ]
+    raise ValueError(
+        f"datasets.load needs images of one height and width. Received: {path} with {len(counts):,} sizes: "
+        f"{'; '.join(found)}. resize=(height, width) scales all of them, crop=(height, width) cuts their middle."
+    )
+
+
+def _read(file: Path, grey: bool, size: Size) -> np.ndarray:
+    """uint8, shape (height, width, 1 or 3)."""
+    from PIL import Image, ImageOps
 
     with Image.open(file) as image:
-        pixels = np.asarray(image.convert("L" if grey else "RGB"))
+        turned: Image.Image = ImageOps.exif_transpose(image)
+        if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
+            turned = Image.fromarray(_eight_bits(np.asarray(turned)))
+        pixels = np.asarray(size.of(turned.convert("L" if grey else "RGB")))
     return pixels[..., None] if grey else pixels
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Grey levels of 16 bits, or fractions, as bytes."""
+    values = values.astype(np.float64)
+    top = 1.0 if values.max() <= 1 and (values % 1).any() else 255.0 if values.max() <= 255 else 65535.0
+    return np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_so
 from keras_vae.datasets.cells import BINARIES, TEXTS, is_table
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.data import Data, Source, observe
-from keras_vae.datasets.images import folder_source
+from keras_vae.datasets.images import Size, folder_source
 from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
 from keras_vae.distributions import Columns, DistributionLayer, Standardized
@@ -28,6 +28,8 @@ def load(
     like: Any = None,
     drop_remainder: bool = False,
     whole: bool = False,
+    resize: tuple[int, int] | None = None,
+    crop: tuple[int, int] | None = None,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
@@ -35,7 +37,7 @@ def load(
     - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
-      of one size (read when a batch needs them).
+      of one size (read when a batch needs them), whose subfolders train, test and perhaps validation are the splits.
     - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas and Latin-1 are recognised, and said by `print(data)`.
@@ -68,6 +70,8 @@ def load(
             shape, which TPUs need.
         whole: whether to hold nothing out: each split is all rows of a table or array, for data that are to be scored.
             Data with splits of their own keep them.
+        resize: (height, width) that images of a folder are scaled to.
+        crop: (height, width) that is cut from the middle of images of a folder, after `resize`.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
@@ -80,6 +84,9 @@ def load(
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
     seed = whole_seed("datasets.load", seed)
+    size = Size(resize, crop)
+    if size != Size() and not (isinstance(source, str | os.PathLike) and Path(source).is_dir()):
+        raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {source}.")
     names, table = _columns_of(like)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or table is not None
     if typed:
@@ -89,7 +96,7 @@ def load(
     kind = likelihood if _is_kind(likelihood) else None
     if kind is not likelihood:
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    return observe(_find(source, seed, names, whole), batch_size, kind, seed, drop_remainder)
+    return observe(_find(source, seed, names, whole, size), batch_size, kind, seed, drop_remainder)
 
 
 def _columns_of(like) -> tuple[tuple[str, ...] | None, Table | None]:
@@ -110,7 +117,7 @@ def _is_kind(likelihood) -> TypeGuard[type[DistributionLayer]]:
     return isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)
 
 
-def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool) -> Source:
+def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool, size: Size) -> Source:
     if not isinstance(source, str | os.PathLike):
         if not is_table(source):
             raise ValueError(f"datasets.load needs a name, a path or {TABLES}. Received: a {type(source).__name__}.")
@@ -119,7 +126,7 @@ def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool) -> Sourc
     if source == "digits":
         return _digits(seed)
     if path.is_dir():
-        return folder_source(path, seed, whole)
+        return folder_source(path, seed, whole, size)
     if is_table(path):
         _require_file(path)
         return numeric_source(path, seed, like, whole)
