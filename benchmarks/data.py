@@ -1,8 +1,8 @@
 """Reading tables and folders of images: seconds and peak memory of `datasets.load`, beside pandas and pyarrow.
 
 Each reader runs in a process of its own, in turn; the table has medians over the rounds. What `load` is timed for is
-more than reading: the split, the check of each cell, and the standardisation. Memory is that of the process, beyond what it
-took before reading.
+more than reading: the split, the check of each cell, and the standardisation. Memory is that of the process, beyond
+what it took before reading.
 
     python benchmarks/data.py
     python benchmarks/data.py --rows 100000 --images 1000 --rounds 1

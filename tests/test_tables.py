@@ -169,6 +169,14 @@ def test_columns_are_matched_by_name(tmp_path):
     np.testing.assert_array_equal(again.table.to_columns(rows(again))["town"], PEOPLE["town"].head(3))
 
 
+def test_line_breaks_inside_of_quotes(tmp_path):
+    frame = pd.DataFrame({"x": RNG.normal(size=60_000), "note": ["one\nline", "two,\n\nlines"] * 30_000})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    data = load(tmp_path / "t.csv", likelihood=Columns, whole=True)
+    np.testing.assert_allclose(rows(data)[:, 0], frame["x"], rtol=1e-15)
+    assert data.table.columns[1].categories == ("one\nline", "two,\n\nlines")
+
+
 def test_texts_of_digits_stay_texts_where_they_are_categories(tmp_path):
     frame = pd.DataFrame({"zip": ["0150", "5003", "0150", "9008"] * 15, "x": RNG.normal(size=60)})
     frame.to_csv(tmp_path / "t.csv", index=False)

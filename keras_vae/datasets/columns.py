@@ -190,13 +190,17 @@ class Table:
         Raises:
             ValueError: for a column that is not there, for columns of different lengths, and for cells of another kind.
         """
+        return np.stack(self.values_of(columns, place), axis=1)
+
+    def values_of(self, columns, place: Place | None = None) -> list[np.ndarray]:
+        """The same by column."""
         cells = read_cells(columns)
         absent = [name for name in self.names if name not in cells.names]
         if absent:
             raise ValueError(
                 f"Table needs the columns {', '.join(self.names)}. Received: none named {', '.join(map(repr, absent))}."
             )
-        return np.stack([column.values(cells.table[column.name], place) for column in self.columns], axis=1)
+        return [column.values(cells.table[column.name], place) for column in self.columns]
 
     def to_columns(self, rows) -> dict[str, list]:
         """Typed columns by name of rows of numbers, shape (rows, columns); None where a value is missing."""

@@ -43,10 +43,10 @@ class ArrayRows(IndexedRows):
     """
 
     def __init__(self, array: np.ndarray):
-        self.array = array
         self.shape = array.shape[1:]
         # Here: made in a dataset's function it would be copied into its graph.
         self.tensor = tf.convert_to_tensor(array)
+        self.array = np.asarray(memoryview(self.tensor))  # the same memory
 
     def __len__(self) -> int:
         return len(self.array)

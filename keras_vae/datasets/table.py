@@ -35,15 +35,14 @@ def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole:
         first = first.replace(f", {cells.title}", "")  # said once
         words = "dates" if all(is_date(cells.table[name]) for name in others) else "text"
         raise ValueError(f"datasets.load needs numeric columns. Received: {words} in {first}. {TYPED}")
-    values = np.empty((len(cells.table), len(names)))
-    for place, name in enumerate(names):
-        column = values[:, place] = numbers.pop(name)
+    for name, column in numbers.items():
         if not np.isfinite(column).all():
             row = int(np.argmin(np.isfinite(column)))
             raise ValueError(
                 f"datasets.load needs a finite number in each cell. Received: {cells.place(row, name)}. {TYPED}"
             )
-    return Source(cells.title, _splits(values, seed, cells.title, whole), columns=like or names, notes=cells.notes)
+    splits = _splits(list(numbers.values()), seed, cells.title, whole)
+    return Source(cells.title, splits, columns=like or names, notes=cells.notes)
 
 
 def typed_source(
@@ -97,8 +96,8 @@ def typed_source(
                 f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
             )
         table = Table(columns)
-    rows = table.to_array(cells.table, cells.place)
-    return Source(cells.title, _splits(rows, seed, cells.title, whole), columns=table.names, table=table, notes=notes)
+    values = table.values_of(cells.table, cells.place)
+    return Source(cells.title, _splits(values, seed, cells.title, whole), columns=table.names, table=table, notes=notes)
 
 
 def _names_like(cells: Cells, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -126,8 +125,15 @@ def _first_text(cells: Cells, name: str) -> int:
     return 0
 
 
-def _splits(values: np.ndarray, seed: int, title: str, whole: bool) -> dict[str, ArrayRows]:
+def _splits(columns: list[np.ndarray], seed: int, title: str, whole: bool) -> dict[str, ArrayRows]:
+    """The rows of each split, of columns of values, without a copy of all of them."""
+    size = len(columns[0])
     if whole:
-        rows = ArrayRows(values)
-        return dict.fromkeys(("train", "validation", "test"), rows)
-    return {name: ArrayRows(values[rows]) for name, rows in split_rows(len(values), seed, title).items()}
+        return dict.fromkeys(("train", "validation", "test"), ArrayRows(np.stack(columns, axis=1)))
+    splits = {}
+    for name, rows in split_rows(size, seed, title).items():
+        values = np.empty((len(rows), len(columns)))
+        for place, column in enumerate(columns):
+            values[:, place] = column[rows]
+        splits[name] = ArrayRows(values)
+    return splits
