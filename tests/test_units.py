@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.stats
 import tensorflow as tf
@@ -292,3 +293,50 @@ def test_frame_to_model_to_file_to_server_and_back(tmp_path, run_python):
     np.testing.assert_allclose(
         pd.DataFrame(data.table.to_columns(rows))[["born", "income"]], frame[["born", "income"]], rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("make", [lambda frame: frame, pl.from_pandas, dict], ids=["pandas", "Polars", "dictionary"])
+def test_frames_go_to_every_method(make):
+    """In any order of their columns, with others between them, texts and missing cells."""
+    cause = RNG.normal(size=60)
+    frame = pd.DataFrame(
+        {
+            "more": ["x"] * 60,
+            "town": np.where(cause > 0, "Oslo", "Bergen"),
+            "height": 170 + 8 * cause,
+            "visits": RNG.poisson(2, 60),
+        }
+    )
+    data = load(frame.drop(columns="more"), likelihood=kv.Columns)
+    likelihood = data.likelihood(kv.dense_decoder(1, [8]))
+    model = kv.VAE(kv.Normal(1, likelihood.encoder([8])), likelihood, kv.StandardNormal(1))
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    shuffled = make(frame[["visits", "more", "height", "town"]])
+    rows = data.table.to_array(frame)
+    model.fit(shuffled, epochs=1, verbose=0)
+    assert model.evaluate(shuffled, verbose=0) == model.evaluate(rows, verbose=0)
+    np.testing.assert_array_equal(model.predict(shuffled, verbose=0), model.predict(rows, verbose=0))
+    np.testing.assert_array_equal(model.encode(shuffled).mean(), model.encode(rows).mean())
+    scores = [kv.evaluation.log_likelihood(model, x, samples=5, verbose=0).values for x in (shuffled, rows)]
+    np.testing.assert_array_equal(*scores)
+    holes = frame.assign(height=frame["height"].where(cause > 0))
+    filled = kv.evaluation.impute(model, make(holes), samples=20)
+    assert filled.shape == (60, 3)
+    assert not np.isnan(filled).any()
+    with pytest.raises(ValueError, match=r"needs the columns town, height, visits. Received: none named 'height'"):
+        model.evaluate(make(frame.drop(columns="height")), verbose=0)
+    with pytest.raises(ValueError, match=r"needs one of Bergen, Oslo in each .* column 'town': 'Moss'"):
+        model.predict(make(frame.assign(town="Moss")), verbose=0)
+
+
+def test_frames_of_numbers_are_matched_by_name():
+    frame = pd.DataFrame(TABLE, columns=["time", "small", "size"])
+    data = load(frame)
+    model = vae(data.likelihood(kv.dense_decoder(2, [8])))
+    expected = model.predict(TABLE, verbose=0)
+    np.testing.assert_array_equal(model.predict(frame[["size", "time", "small"]], verbose=0), expected)
+    np.testing.assert_array_equal(model.predict(pd.DataFrame(TABLE), verbose=0), expected)
+    with pytest.raises(
+        ValueError, match=r"needs a finite number in each cell. Received: a DataFrame, row 0, column 'size'"
+    ):
+        model.predict(frame.assign(size=np.nan), verbose=0)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -242,6 +242,39 @@ class Table:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.columns))
+
+
+def rows_of_table(likelihood: Any, source):
+    """Rows of numbers of a frame or a dictionary of columns, in the order of a likelihood's; without names as it is.
+
+    Args:
+        likelihood: `Columns` of known categories, or a `Standardized` with names.
+        source: a pandas or Polars frame, a pyarrow table, or a dictionary of columns.
+
+    Raises:
+        ValueError: for a column that is not there, and for cells that are missing, or of another kind.
+    """
+    typed = isinstance(likelihood, Columns) and all(map(_is_known, likelihood.columns.values()))
+    if not typed and not (isinstance(likelihood, Standardized) and likelihood.names is not None):
+        return source
+    cells = read_cells(source)
+    names = list(likelihood.columns) if typed else likelihood.names
+    if cells.names == [str(place) for place in range(len(names))]:  # a frame that was given no names
+        return source
+    table = Table.of(likelihood) if typed else Table(tuple(Column(name, Normal) for name in names))
+    rows = table.to_array(cells, cells.place)
+    if not typed and np.isnan(rows).any():
+        row, place = np.argwhere(np.isnan(rows))[0].tolist()
+        raise ValueError(
+            f"A model of numbers needs a finite number in each cell. Received: {cells.place(row, names[place])}."
+        )
+    return rows
+
+
+def _is_known(layer: DistributionLayer) -> bool:
+    """Whether cells of a column can be told from its layer."""
+    kind = layer.layer if isinstance(layer, Standardized) else layer
+    return layer.event_shape == (1,) and not (isinstance(kind, Categorical) and kind.categories is None)
 
 
 def _read_columns(path: str | os.PathLike) -> list[dict]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_vae.datasets.cells import is_table
+from keras_vae.datasets.columns import rows_of_table
 from keras_vae.distributions import DistributionLayer
 
 
@@ -55,10 +57,21 @@ class Field:
         hint = " Make one-hot vectors of labels: keras.utils.to_categorical." if labels else ""
         raise ValueError(f"{owner} needs {self.words} of shape ({expected}). Received: {tuple(shape)}.{hint}")
 
+    def rows_of(self, value):
+        """Rows of numbers of a frame or a dictionary of columns, by the names in `observed`; anything else as it is.
+
+        Raises:
+            ValueError: for a column that is not there, and for cells of another kind.
+        """
+        if self.observed is None or isinstance(value, str) or not is_table(value):
+            return value
+        return rows_of_table(self.observed, value)
+
     def tensor(self, owner: str, value) -> tf.Tensor | Maybe:
         """The tensor that `call` gets, shape (batch, *shape)."""
         if isinstance(value, Maybe):
             return value
+        value = self.rows_of(value)
         value = value if tf.is_tensor(value) else np.asarray(value)
         if (tf.as_dtype(value.dtype) == tf.string) or getattr(value.dtype, "kind", "f") in "OUS":
             raise ValueError(f"{owner} needs {self.words} that are numbers. Received: dtype {value.dtype}.")
@@ -158,6 +171,7 @@ class Inputs:
 def _as_declared(owner: str, name: str, declared, given, leaf):
     """`leaf` of each field and its value, or `ValueError` that says what the structure is."""
     if isinstance(declared, Field):
+        given = declared.rows_of(given)
         if isinstance(given, dict) or (isinstance(given, tuple) and not isinstance(given, Maybe)):
             raise ValueError(f"{owner} needs {name} to be one array. Received: {_description(given)}.")
         return leaf(declared, given)
