@@ -13,6 +13,8 @@ from keras_vae.datasets.writing import ENDINGS, write_columns
 from keras_vae.distributions import Columns, Standardized
 from keras_vae.files import replacing, write_npz
 from keras_vae.models.base import ROWS
+from keras_vae.models.vae import UnconditionalModel
+from keras_vae.serving.signatures import moments
 
 
 def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int) -> None:
@@ -29,16 +31,15 @@ def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int) -
 
 
 def encode(model, test: tf.data.Dataset, output: Path) -> None:
-    """Writes mean and standard deviation of q(z | x) for each row."""
+    """Writes mean and standard deviation of q(z | x) of each row, of each latent variable where there are several."""
     parts = []
     for batch in test:
-        posterior = model.encode(batch)
-        parts.append([np.reshape(part, (len(batch), -1)) for part in (posterior.mean(), posterior.stddev())])
-    moments = dict(zip(("mean", "stddev"), map(np.concatenate, zip(*parts, strict=True)), strict=True))
+        parts.append({name: np.reshape(part, (len(batch), -1)) for name, part in moments(model.encode(batch)).items()})
+    codes = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if output.suffix.lower() != ".npz":
-        pairs = [(name, number, column) for name, rows in moments.items() for number, column in enumerate(rows.T)]
-        moments = {f"{name}_{number}": column for name, number, column in pairs}
-    write_columns(output, moments)
+        pairs = [(name, number, column) for name, rows in codes.items() for number, column in enumerate(rows.T)]
+        codes = {f"{name}_{number}": column for name, number, column in pairs}
+    write_columns(output, codes)
 
 
 def reconstruct(model, test: tf.data.Dataset, output: Path) -> None:
@@ -55,12 +56,15 @@ def generate(model, output: Path, count: int, seed: int, temperature: float) -> 
     """Writes what a model generates: `.png` of means, `.npz` with `z` and `mean`, or draws of p(x | z) as columns."""
     from keras_vae import plotting
 
-    if output.suffix == ".png":
+    ending = output.suffix.lower()
+    if ending == ".png":
         with replacing(output) as temporary:
             plotting.samples(model, count, seed=seed, temperature=temperature, columns=names_of(model)).savefig(
                 temporary
             )
-    elif output.suffix == ".npz":
+    elif ending == ".npz" and not isinstance(model, UnconditionalModel):
+        write_columns(output, {"mean": model.generate(count, seed, temperature).numpy()})
+    elif ending == ".npz":
         z = model.sample_prior(count, seed, temperature).numpy()
         means = (model.decode(z[start : start + ROWS]).mean().numpy() for start in range(0, count, ROWS))
         with replacing(output) as temporary:
@@ -75,6 +79,10 @@ def check_output(model, name: str, output: Path) -> None:
     if output.suffix.lower() not in endings:
         raise ValueError(f"{name} needs --output to end in {', '.join(endings)}. Received: {output}.")
     rows = name in ("reconstruct", "impute", "generate") and output.suffix.lower() not in (".png", ".npz")
+    if model is not None and model.takes.y is not None:
+        raise ValueError(
+            f"{name} needs a model of x alone. Received: a {type(model).__name__}, of data with conditions."
+        )
     if model is not None and rows and names_of(model) is None:
         raise ValueError(f"{name} needs --output to end in .npz for data without columns. Received: {output}.")
 

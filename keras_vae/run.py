@@ -194,15 +194,16 @@ class Run:
             patience = 0 if settings.epochs else PATIENCE
         print(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
         print(model.loss.describe(), flush=True)
-        followed = [callbacks.HistoryLogger(self.path / "history.csv")]
+        history = callbacks.HistoryLogger(self.path / "history.csv")
+        followed = [history]
         if patience:
-            followed.append(callbacks.KeepBest(self.path / "checkpoint" / "best.weights.h5", followed[0], patience))
+            followed.append(callbacks.KeepBest(self.path / "checkpoint" / "best.weights.h5", history, patience))
         followed.append(callbacks.BackupAndRestore(self.path / "checkpoint"))
         with self.folder.alone():
             chosen = dataclasses.replace(settings, epochs=epochs, patience=patience)
             self.folder.begin(dataclasses.asdict(chosen), data.fingerprint)
             epochs = self._epochs_of(chosen)
-            with callbacks.EpochLines() as lines:
+            with callbacks.EpochLines(history=history) as lines:
                 model.fit(
                     data.train,
                     epochs=epochs,
@@ -291,6 +292,12 @@ class Run:
             data = read_cells(source)
             likelihood = None if data.all_numbers else Columns
         loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed, **settings.sizes())
+        begun = owner == "evaluate" or self.folder.resumes
+        if begun and self.fingerprint is None and loaded.has_units:
+            raise ValueError(
+                f"{owner} needs a run of this version, whose model takes numbers in their own units. "
+                f"Received: {self.path}, of an older one, trained on standardised numbers. Train it again."
+            )
         if self.fingerprint not in (None, loaded.fingerprint):
             raise ValueError(
                 f"{owner} needs the data that the run was begun with. Received: {source}, which has changed since: "
@@ -307,7 +314,14 @@ class Run:
         layer = model.likelihood.layer if isinstance(model.likelihood, Standardized) else model.likelihood
         kind = None if isinstance(layer, Columns) else type(layer)
         sizes: dict[str, Any] = settings.sizes() if Path(source).is_dir() else {}
-        return datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True, **sizes)
+        loaded = datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True, **sizes)
+        old = self.settings is not None and self.fingerprint is None
+        if old and loaded.has_units and layer is model.likelihood:
+            raise ValueError(
+                f"keras-vae needs a run of this version, whose model takes numbers in their own units. Received: "
+                f"{self.path}, of an older one, trained on standardised numbers. Train it again."
+            )
+        return loaded
 
     def _write_results(self, model, data, command: str) -> None:
         from keras_vae import answers

@@ -263,6 +263,11 @@ def test_images_that_can_not_be_used_are_named(tmp_path):
     (tmp_path / "09.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"Received: 2 others of 12: .*07\.png: .*; .*09\.png: "):
         load(tmp_path)
+    Image.fromarray(RNG.integers(0, 255, (90, 90), dtype="uint8")).save(tmp_path / "11.jpg")
+    (tmp_path / "11.jpg").write_bytes((tmp_path / "11.jpg").read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"Received: 3 others of 13: .*11\.jpg: image file is truncated"):
+        load(tmp_path)
+    (tmp_path / "11.jpg").unlink()
     Image.new("L", (5, 6)).save(tmp_path / "09.png")
     Image.new("L", (5, 7)).save(broken)
     with pytest.raises(
@@ -273,7 +278,7 @@ def test_images_that_can_not_be_used_are_named(tmp_path):
     assert data.shape == (6, 4, 1)
     assert "images cropped to 6 x 4" in str(data)
     assert load(tmp_path, resize=(8, 8)).shape == (8, 8, 1)
-    with pytest.raises(ValueError, match=r"with 2 sizes: 11 of 6 x 5"):
+    with pytest.raises(ValueError, match=r"images of 7 x 5 or more to crop. Received: .*00\.png of 6 x 5"):
         load(tmp_path, crop=(7, 5))
     with pytest.raises(ValueError, match=r"needs resize to be \(height, width\)"):
         load(tmp_path, resize=8)
@@ -305,13 +310,19 @@ def turned_exif() -> Image.Exif:
         (".PNG", Image.fromarray(LEFT_TO_RIGHT), {}, LEFT_TO_RIGHT[..., None]),
         (".png", Image.fromarray(LEFT_TO_RIGHT), {"exif": turned_exif()}, np.rot90(LEFT_TO_RIGHT, -1)[..., None]),
         (".png", Image.fromarray(LEFT_TO_RIGHT.astype("uint16") * 257), {}, LEFT_TO_RIGHT[..., None]),
+        (
+            ".png",
+            Image.fromarray((LEFT_TO_RIGHT > 100).astype("uint16") * 199),
+            {},
+            (LEFT_TO_RIGHT > 100)[..., None] * 1,
+        ),
         (".tif", Image.fromarray(LEFT_TO_RIGHT.astype("float32") / 255), {}, LEFT_TO_RIGHT[..., None]),
         (".png", Image.fromarray(LEFT_TO_RIGHT).convert("LA"), {}, LEFT_TO_RIGHT[..., None]),
         (".gif", Image.fromarray(LEFT_TO_RIGHT).convert("RGB").quantize(), {}, np.dstack([LEFT_TO_RIGHT] * 3)),
         (".webp", Image.fromarray(LEFT_TO_RIGHT).convert("RGB"), {"lossless": True}, np.dstack([LEFT_TO_RIGHT] * 3)),
         (".tiff", Image.fromarray(LEFT_TO_RIGHT).convert("RGB").convert("CMYK"), {}, np.dstack([LEFT_TO_RIGHT] * 3)),
     ],
-    ids=["upper case", "EXIF", "16 bits", "fractions", "grey with alpha", "palette", "WebP", "CMYK"],
+    ids=["upper case", "EXIF", "16 bits", "dark", "fractions", "grey with alpha", "palette", "WebP", "CMYK"],
 )
 def test_images_as_pillow_writes_them(tmp_path, name, image, options, expected):
     saved_as(tmp_path, name, image, **options)

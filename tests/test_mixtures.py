@@ -126,6 +126,17 @@ def model_of_one_value(posterior, latent):
     return model
 
 
+def test_pseudo_inputs_are_in_the_units_of_the_data():
+    x = np.array([[1000.0, 3.0], [1020.0, 5.0], [980.0, 4.0]])
+    likelihood = kv.Standardized(kv.FixedScaleNormal(2))
+    likelihood.adapt(x)
+    prior = kv.VampPrior(1, components=3, low=None, high=None)
+    model = kv.VAE(kv.Normal(1, kv.dense_encoder(2, [4])), likelihood, prior)
+    model.build((None, 2))
+    prior.set_pseudo_inputs(x)
+    np.testing.assert_allclose(prior().components_distribution.mean(), model.encode(x).mean(), rtol=1e-6)
+
+
 def test_log_likelihood_of_a_relaxed_bernoulli_under_its_vamp_prior():
     """Against an integral over the log-odds of the latent variable."""
     temperature = 0.2

@@ -142,6 +142,24 @@ def test_changed_data_stop_a_run(trained, tmp_path, capsys):
         assert "t.csv, which has changed since" in error
 
 
+def test_runs_of_older_versions_are_not_asked_in_other_units(tmp_path, capsys):
+    """Their models were trained on standardised numbers."""
+    np.save(tmp_path / "x.npy", RNG.normal(size=(60, 2)) * 5 + 40)
+    model = kv.VAE(
+        kv.Normal(1, kv.dense_encoder(2)), kv.LearnedScaleNormal(2, kv.dense_decoder(1)), kv.StandardNormal(1)
+    )
+    model.compile()
+    model.build((None, 2))
+    (tmp_path / "run").mkdir()
+    model.save(tmp_path / "run" / "model.keras")
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"data": str(tmp_path / "x.npy"), "id": "old"}))
+    for arguments in (["evaluate"], ["evaluate", tmp_path / "x.npy"], ["encode", tmp_path / "x.npy"]):
+        command_, *rest = map(str, arguments)
+        output = ["--output", str(tmp_path / "z.csv")] if command_ == "encode" else []
+        assert cli.main([command_, str(tmp_path / "run"), *rest, *output]) == 1
+        assert "of an older one, trained on standardised numbers" in capsys.readouterr().err
+
+
 def test_overwrite_deletes_what_a_run_wrote_and_nothing_else(tmp_path):
     folder = tmp_path / "run"
     options = ["--output", folder, "--epochs", "1", "--batch-size", "500"]
@@ -197,7 +215,8 @@ def test_early_stopping_needs_validation(tmp_path):
 def test_lines_of_epochs(terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=150, highlight=False, no_color=True)
-    with callbacks.EpochLines(console) as lines:
+    lines = callbacks.EpochLines(console)
+    with lines:
         history = (
             small().fit(X, epochs=23, batch_size=7, validation_data=HELD_OUT, verbose=0, callbacks=[lines]).history
         )
@@ -212,3 +231,13 @@ def test_lines_of_epochs(terminal):
         assert int(best_epoch) == int(np.argmin(seen)) + 1
     assert "4/3" not in text, "the last step is the last"
     assert ("3/3" in text) == terminal
+
+
+def test_the_best_epoch_of_a_resumed_run(tmp_path):
+    """It was before the interruption."""
+    history = callbacks.HistoryLogger(tmp_path / "history.csv")
+    history.rows = [{"epoch": 1, "val_loss": "1.5"}, {"epoch": 2, "val_loss": "2.5"}]
+    file = io.StringIO()
+    lines = callbacks.EpochLines(Console(file=file, width=150), history)
+    small().fit(X, epochs=4, initial_epoch=2, validation_data=HELD_OUT, verbose=0, callbacks=[lines, history])
+    assert re.findall(r"([-\d.]+) \((\d+)\)", file.getvalue()) == [("1.50", "1")] * 2

@@ -176,7 +176,8 @@ OTHERS_REFUSED = [
     ("FactorAnalysis of images", "encode", {"x": np.zeros((3, 16), "float32")}, r"\(batch, 4, 2, 1\).* \(3, 16\)"),
     ("FactorAnalysis of images", "log_likelihood", {"x": np.full((3, 4, 2, 1), np.inf, "float32")}, "x that are fin"),
     ("FactorAnalysis of images", "decode", {"z": np.full((1, 2), 3e38, "float32")}, "inputs whose answer is finite"),
-    ("Columns with missing values", "encode", {"x": np.full((1, 5), np.inf, "float32")}, "x that are of the kinds"),
+    ("Columns with missing values", "encode", {"x": np.full((1, 5), np.inf)}, "x that are of the kinds"),
+    ("Columns with missing values", "encode", {"x": np.ones((1, 5), "float32")}, "Expects arg.* to be double"),
 ]
 
 
@@ -193,7 +194,7 @@ def in_graph(model, signature: str):
 
 
 def test_missing_values_and_means_of_latents_are_no_faults(server):
-    rows = np.full((2, 5), np.nan, "float32")
+    rows = np.full((2, 5), np.nan)
     rows[1, 0] = 1.0
     ((code, message, outputs),) = server.ask([("Columns with missing values", "encode", {"x": rows})])
     assert code == c_api.OK, message

@@ -11,6 +11,7 @@ from pyarrow import feather
 
 from keras_vae import Bernoulli, Categorical, Columns, LearnedScaleNormal, Normal
 from keras_vae.datasets import load
+from keras_vae.datasets.cells import read_cells
 
 RNG = np.random.default_rng(0)
 NUMBERS = pd.DataFrame(
@@ -91,7 +92,9 @@ def test_texts_that_are_not_utf_8(tmp_path):
     long = pd.concat([PEOPLE.replace({"town": {"Tromsø": "Moss", "Bodø": "Moss"}})] * 60 + [PEOPLE])
     long.to_csv(tmp_path / "late.csv", index=False, encoding="latin-1")
     assert (tmp_path / "late.csv").stat().st_size > 2**16
-    assert "Tromsø" in load(tmp_path / "late.csv", likelihood=Columns).table.columns[2].categories
+    late = load(tmp_path / "late.csv", likelihood=Columns)
+    assert "Tromsø" in late.table.columns[2].categories
+    np.testing.assert_array_equal(rows(load(tmp_path / "late.csv", like=late)), rows(late))
 
 
 def test_marks_of_missing_cells(tmp_path):
@@ -116,6 +119,49 @@ def with_one_mark(folder):
     lines = ["x,y", *(f"{row},1" for row in range(47)), "?,1", "3,1"]
     path.write_text("\n".join(lines))
     return path
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        (["a;b", *["1,5;2"] * 12, "-;3", "?;1"], {"a": [1.5] * 12 + [None] * 2, "b": [2] * 12 + [3, 1]}),
+        (["1,5;2,2;3,3"] * 14, {"column_1": [1.5] * 14, "column_2": [2.2] * 14, "column_3": [3.3] * 14}),
+        (["a;b", *["1,5e-3;2"] * 14], {"a": [0.0015] * 14, "b": [2] * 14}),
+    ],
+    ids=["missing", "no names", "exponents"],
+)
+def test_decimal_commas(tmp_path, lines, columns):
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    cells = read_cells(tmp_path / "t.csv")
+    assert cells.table.to_pydict() == columns
+    assert "with decimal commas" in cells.notes
+
+
+@pytest.mark.parametrize("other", ["0.25", "1.100,5"])
+def test_two_decimal_marks_are_refused(tmp_path, other):
+    (tmp_path / "t.csv").write_text("a;b\n" + f"1,5;{other}\n" * 12)
+    with pytest.raises(ValueError, match=r"needs numbers written in one way. Received: .*t\.csv .* in 'b'"):
+        load(tmp_path / "t.csv", likelihood=Columns)
+
+
+def test_cells_that_only_python_takes_for_numbers():
+    data = load({"id": ["3_1", "3_2"] * 20, "x": RNG.normal(size=40)}, likelihood=Columns)
+    assert data.table.columns[0].categories == ("3_1", "3_2")
+
+
+def test_binary_columns_keep_their_names():
+    frame = pd.DataFrame(RNG.integers(0, 2, (60, 3)), columns=["a", "b", "c"])
+    data = load(frame)
+    assert data.kind is Bernoulli
+    likelihood = data.likelihood()
+    assert likelihood.names == ["a", "b", "c"]
+    np.testing.assert_array_equal(rows(load(frame[["c", "a", "b"]], like=likelihood, whole=True)), frame)
+
+
+def test_a_constant_column_has_the_scale_1():
+    data = load(NUMBERS.assign(same=0.1))
+    assert data.scale[-1] == 1
+    np.testing.assert_allclose(data.scale[:2], NUMBERS.std()[:2], rtol=0.2)
 
 
 def test_rules_for_columns_that_say_nothing(tmp_path):
@@ -208,6 +254,7 @@ def test_texts_of_digits_stay_texts_where_they_are_categories(tmp_path):
         "empty parquet",
         "cut arrow",
         "too large",
+        "quotes",
         "long field",
     ],
 )
@@ -221,6 +268,13 @@ def test_files_that_can_not_be_read(tmp_path, name, content, message):
 def test_objects_that_are_no_tables():
     for source, message in [
         (3, "needs a name, a path or a table"),
+        (
+            pd.DataFrame({"a": [[1], [2]] * 10}),
+            r"of numbers, texts or dates. Received: a DataFrame, column 'a' of list",
+        ),
+        (pl.Series([1.0, 2.0]), "needs a name, a path or a table"),
+        ({"a": 5}, r"needs a dictionary of columns, .* Received: 'a': a int"),
+        ({"a": np.zeros((4, 2))}, r"Received: 'a': a ndarray of shape \(4, 2\)"),
         ({"a": [1, 2], "b": [1]}, r"columns of one length. Received: \{'a': 2, 'b': 1\}"),
         (NUMBERS.head(0), "a table with rows. Received: a DataFrame, which is empty"),
         (NUMBERS.assign(city="Oslo"), "text in a DataFrame, row 0, column 'city': 'Oslo'"),
@@ -228,3 +282,20 @@ def test_objects_that_are_no_tables():
     ]:
         with pytest.raises(ValueError, match=message):
             load(source)
+
+
+def test_odd_columns_of_frames():
+    frame = pd.DataFrame({"mixed": [1, "b"] * 20, "x": RNG.normal(size=40).astype(">f8")})
+    data = load(frame, likelihood={"mixed": Categorical}, whole=True)
+    assert data.table.columns[0].categories == ("1", "b")
+    np.testing.assert_array_equal(rows(data)[:, 1], frame["x"])
+
+
+def test_what_was_observed_is_written_as_it_was(tmp_path):
+    frame = pd.DataFrame({"t": 1.7e9 + 1e7 * RNG.normal(size=50), "income": np.exp(RNG.normal(size=50)) * 1234567.25})
+    frame["t"] = frame["t"].round()
+    data = load(frame, likelihood=Columns, whole=True)
+    for name in ("t.csv", "t.parquet", "t.TSV"):
+        data.table.write(tmp_path / name, rows(data))
+        again = rows(load(tmp_path / name, like=data, whole=True))
+        np.testing.assert_array_equal(again, frame)

@@ -6,6 +6,8 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from keras_vae.callbacks.training import HistoryLogger
+
 EVERY = 10  # epochs between two lines where nobody watches
 FIGURES = {"loss": "loss", "log_likelihood": "log p(x|z)", "kl": "KL"}
 
@@ -18,10 +20,12 @@ class EpochLines(keras.callbacks.ProgbarLogger):
 
     Args:
         console: of rich; None is standard output, without colours where NO_COLOR is set.
+        history: None, or what knows the epochs of a run before it was resumed.
     """
 
-    def __init__(self, console: Console | None = None):
+    def __init__(self, console: Console | None = None, history: HistoryLogger | None = None):
         super().__init__()
+        self.history = history
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.bar: Progress | None = None
         self.best: tuple[float, int] | None = None  # validation loss, and its epoch
@@ -61,6 +65,9 @@ class EpochLines(keras.callbacks.ProgbarLogger):
         self.durations.append(time.monotonic() - self.begun)
         logs = logs or {}
         loss = logs.get("val_loss")
+        if self.last is None and self.history is not None:
+            before = [(float(row["val_loss"]), int(row["epoch"])) for row in self.history.rows if row.get("val_loss")]
+            self.best = min((pair for pair in before if pair[1] <= epoch), default=None)
         if loss is not None and (self.best is None or loss < self.best[0]):
             self.best = float(loss), epoch + 1
         shown = self.console.is_terminal or self.last is None or (epoch + 1) % EVERY == 0 or epoch + 1 == self.epochs

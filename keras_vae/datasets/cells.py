@@ -98,13 +98,45 @@ def as_arrow(values) -> "pa.ChunkedArray":
     if isinstance(values, pa.ChunkedArray):
         array = values
     else:
+        dtype = getattr(values, "dtype", None)
+        if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
+            values = np.asarray(values).astype(dtype.newbyteorder("="), copy=False)  # of this machine
         try:
             array = pa.array(values, from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers and texts
-            array = pa.array([None if cell is None else str(cell) for cell in values])
+            array = pa.array([None if _is_nothing(cell) else str(cell) for cell in values])
         array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     if pa.types.is_dictionary(array.type):
-        array = pa.chunked_array([chunk.dictionary_decode() for chunk in array.chunks], array.type.value_type)
+        array = pa.chunked_array([_decoded(chunk) for chunk in array.chunks])
+    return array
+
+
+def _decoded(chunk):
+    """An array of categories as their texts or numbers."""
+    import pyarrow as pa
+
+    if "string" in str(chunk.dictionary.type):  # Polars has views, which pyarrow can not take from
+        chunk = pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.string()))
+    return chunk.dictionary_decode()
+
+
+def _is_nothing(cell) -> bool:
+    return cell is None or cell != cell  # NaN is not itself
+
+
+def _plain(title: str, name: str, column) -> "pa.ChunkedArray":
+    """A column as an Arrow array of single values; raises `ValueError` for any other."""
+    import pyarrow as pa
+
+    try:
+        array = as_arrow(column)
+    except pa.ArrowException as error:
+        raise ValueError(f"datasets.load needs columns of cells. Received: {title}, column {name!r}: {error}") from None
+    if pa.types.is_nested(array.type) or pa.types.is_binary(array.type):
+        raise ValueError(
+            f"datasets.load needs columns of numbers, texts or dates. Received: {title}, column {name!r} of "
+            f"{array.type}."
+        )
     return array
 
 
@@ -139,6 +171,14 @@ def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
     return np.array([*(number.get(text, -1) for text in stripped), -1], np.int64)[codes], different
 
 
+def number_in(text: str) -> float | None:
+    """The number that a text is, or None."""
+    try:
+        return None if "_" in text else float(text)  # Python reads 1_2 as 12
+    except ValueError:
+        return None
+
+
 def is_date(column: "pa.ChunkedArray") -> bool:
     """Whether the cells are dates or times."""
     import pyarrow as pa
@@ -150,7 +190,15 @@ def is_date(column: "pa.ChunkedArray") -> bool:
 
 
 def _is_frame(source) -> bool:
-    return hasattr(source, "__arrow_c_stream__") or (hasattr(source, "columns") and hasattr(source, "dtypes"))
+    return hasattr(source, "columns") and (hasattr(source, "__arrow_c_stream__") or hasattr(source, "dtypes"))
+
+
+def _place_in(title: str, table) -> Callable[[int, str], str]:
+    def place(row: int, name: str) -> str:
+        cell = table[name][row].as_py()
+        return f"{title}, row {row}, column {name!r}: {('' if cell is None else str(cell))!r}"
+
+    return place
 
 
 def _of_object(source) -> Cells:
@@ -158,23 +206,27 @@ def _of_object(source) -> Cells:
 
     title = f"a {type(source).__name__}"
     if isinstance(source, Mapping):
+        for name, column in source.items():
+            if isinstance(column, str) or not hasattr(column, "__len__") or len(getattr(column, "shape", (1,))) != 1:
+                raise ValueError(
+                    "datasets.load needs a dictionary of columns, each a list or an array of one axis. "
+                    f"Received: {name!r}: a {type(column).__name__} of shape {getattr(column, 'shape', ())}."
+                )
         lengths = {str(name): len(column) for name, column in source.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"datasets.load needs columns of one length. Received: {lengths}.")
-        table = pa.table({str(name): as_arrow(column) for name, column in source.items()})
+        columns = list(source.items())
     elif type(source).__module__.split(".")[0] == "pandas":
-        table = pa.Table.from_pandas(source, preserve_index=False)
+        columns = [(name, source.iloc[:, place]) for place, name in enumerate(source.columns)]
     else:
         table = pa.table(source)
-    names = [str(name) for name in table.column_names]
-    table = pa.table([as_arrow(column) for column in table.columns], names=names)
+        columns = list(zip(table.column_names, table.columns, strict=True))
+    arrays = [_plain(title, str(name), column) for name, column in columns]
+    table = pa.table(arrays, names=[str(name) for name, _ in columns])
     if not table.num_columns or not len(table):
         raise ValueError(f"datasets.load needs a table with rows. Received: {title}, which is empty.")
 
-    def place(row: int, name: str) -> str:
-        return f"{title}, row {row}, column {name!r}: {str(table[name][row].as_py() or '')!r}"
-
-    return Cells(title, table, True, (), place)
+    return Cells(title, table, True, (), _place_in(title, table))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -197,12 +249,9 @@ def _read_binary(path: Path) -> Cells:
         raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None
     if not table.num_columns or not len(table):
         raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty.")
-    table = pa.table([as_arrow(column) for column in table.columns], names=table.column_names)
-
-    def place(row: int, name: str) -> str:
-        return f"{path}, row {row}, column {name!r}: {str(table[name][row].as_py() or '')!r}"
-
-    return Cells(str(path), table, True, (), place)
+    arrays = [_plain(str(path), name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+    table = pa.table(arrays, names=table.column_names)
+    return Cells(str(path), table, True, (), _place_in(str(path), table))
 
 
 @dataclass
@@ -228,10 +277,17 @@ def _read_text(path: Path, texts: Collection[str]) -> Cells:
         notes.append(f"separated by {SEPARATORS[found.separator]}")
     if found.encoding not in ("utf-8", "utf-8-sig"):
         notes.append(f"read as {'Latin-1' if found.encoding == 'latin-1' else 'UTF-16'}")
-    if _has_decimal_commas(found, table):
+    if found.separator != "," and _decimal_commas(table, texts):
+        points = [name for name in table.column_names if str(table[name].type) == "double"]
         found.decimal = ","
         table = _parsed(path, found, texts)
         notes.append("with decimal commas")
+        others = [*_decimal_commas(table, texts), *(name for name in points if numbers_of(table[name]) is None)]
+        if others:
+            raise ValueError(
+                f"datasets.load needs numbers written in one way. Received: {path} with decimal commas in one "
+                f"column and points, or both marks, in {others[0]!r}."
+            )
     if found.named and any(name and not _is_text(name) for name in found.names):
         notes.append(f"the first line was read as names: {', '.join(found.names[:6])}")
     if not found.named:
@@ -279,8 +335,8 @@ def _format_of(path: Path) -> _Format:
 
 def _separator(text: str, usual: str) -> str:
     """What stands as often in each of the first lines; the usual one where that says nothing."""
-    candidates = sorted(SEPARATORS, key=lambda separator: separator != usual)
-    for separator in candidates:
+    # Commas last: where another one stands as often in each line, they are decimal.
+    for separator in sorted(SEPARATORS, key=lambda separator: (separator == ",", separator != usual)):
         rows = [cells for cells in csv.reader(io.StringIO(text), delimiter=separator) if cells][:20]
         if len(rows) > 2 and len(text) >= HEAD // 2:
             rows = rows[:-1]  # the last line may be cut
@@ -291,11 +347,8 @@ def _separator(text: str, usual: str) -> str:
 
 
 def _is_text(cell: str) -> bool:
-    try:
-        float(cell.strip().replace(",", ".") or "0")
-    except ValueError:
-        return cell.strip() not in MISSING
-    return False
+    text = cell.strip()
+    return text not in MISSING_NUMBERS and number_in(text.replace(",", ".")) is None
 
 
 def _parsed(path: Path, found: _Format, texts: Collection[str]):
@@ -332,7 +385,13 @@ def _parsed(path: Path, found: _Format, texts: Collection[str]):
         twice = next(name for name in found.names if found.names.count(name) > 1)
         raise ValueError(f"datasets.load needs columns of different names. Received: {path} with {twice!r} twice.")
     try:
-        table = read(MISSING_NUMBERS, types)
+        try:
+            table = read(MISSING_NUMBERS, types)
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error) or not found.encoding.startswith("utf-8"):
+                raise
+            found.encoding = "latin-1"  # beyond the head there are texts that are not UTF-8
+            table = read(MISSING_NUMBERS, types)
         words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
         if words:  # a mark that may be a category is kept
             again = read(MISSING, types, words)
@@ -363,15 +422,17 @@ def _lines(path: Path, found: _Format):
         csv.field_size_limit(longest)
 
 
-def _has_decimal_commas(found: _Format, table) -> bool:
-    """Whether columns of texts are numbers with decimal commas, and none has decimal points."""
+def _decimal_commas(table, texts: Collection[str]) -> list[str]:
+    """Names of the columns of texts that are numbers with decimal commas, perhaps with points between thousands."""
     import pyarrow as pa
 
-    if found.separator == "," or any(pa.types.is_floating(kind) for kind in table.schema.types):
-        return False
-    for column in table.columns:
-        if column.type == pa.string():
-            _, different = texts_of(column)
-            if different and all(re.fullmatch(r"[+-]?\d+(,\d+)?", text) for text in different):
-                return True
-    return False
+    names = []
+    for name in table.column_names:
+        if table[name].type == pa.string() and name not in texts:
+            different = [text for text in texts_of(table[name])[1] if text not in MISSING_NUMBERS]
+            numbers = all(
+                re.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?", text) for text in different
+            )
+            if numbers and any("," in text for text in different):
+                names.append(name)
+    return names

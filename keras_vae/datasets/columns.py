@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_vae.datasets.cells import as_arrow, is_date, numbers_of, read_cells, texts_of
+from keras_vae.datasets.cells import Cells, as_arrow, is_date, number_in, numbers_of, read_cells, texts_of
 from keras_vae.datasets.writing import write_columns
 from keras_vae.distributions import (
     Bernoulli,
@@ -24,6 +24,7 @@ from keras_vae.distributions import (
     Poisson,
     Standardized,
 )
+from keras_vae.distributions.supports import Counts, ZerosAndOnes
 from keras_vae.files import write_text
 
 if TYPE_CHECKING:
@@ -91,12 +92,18 @@ class Column:
         Raises:
             ValueError: for a cell that is not of this column's kind.
         """
+        values = self.numbers(cells, place)
+        self.layer().check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
+        return values
+
+    def numbers(self, cells, place: Place | None = None) -> np.ndarray:
+        """The same for any numbers, whether or not the kind has them."""
         column = as_arrow(cells)
         values = None if self.categories else numbers_of(column)
         if values is None:
             codes, different = texts_of(column)
             known = {category: float(code) for code, category in enumerate(self.categories)}
-            read = known.get if self.categories else _number
+            read = known.get if self.categories else number_in
             numbers = [read(text) for text in different]
             values = np.array([*(np.inf if number is None else number for number in numbers), np.nan])[codes]
         bad = np.flatnonzero(np.isinf(values))
@@ -108,7 +115,6 @@ class Column:
                 f"A column of kind {self.kind.__name__} needs {needs} in each cell that is not empty. "
                 f"Received: {where}."
             )
-        self.layer().check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
         return values
 
     def cells(self, values: Sequence[float]) -> list:
@@ -116,17 +122,13 @@ class Column:
 
         Expectations and probabilities of counts and binary values become the nearest whole number.
         """
-        discrete = self.kind.discrete
-        return [None if math.isnan(value) else self._cell(float(value), discrete) for value in values]
+        whole = isinstance(self.layer().support, Counts | ZerosAndOnes)
+        return [None if math.isnan(value) else self._cell(float(value), whole) for value in values]
 
-    def _cell(self, value: float, discrete: bool) -> str | int | float:
+    def _cell(self, value: float, whole: bool) -> str | int | float:
         if self.categories:
             return self.categories[round(value)]
-        if discrete:
-            return round(value)
-        if self.offset:  # float32 holds a standardised value to better than this
-            return round(value, 5 - math.floor(math.log10(self.scale)))
-        return float(f"{value:.6g}")
+        return round(value) if whole else value
 
     def __str__(self) -> str:
         if self.categories:
@@ -194,13 +196,17 @@ class Table:
 
     def values_of(self, columns, place: Place | None = None) -> list[np.ndarray]:
         """The same by column."""
-        cells = read_cells(columns)
+        table = self.found_in(read_cells(columns))
+        return [column.values(table[column.name], place) for column in self.columns]
+
+    def found_in(self, cells: Cells):
+        """The Arrow table of some cells; raises `ValueError` where it lacks a column."""
         absent = [name for name in self.names if name not in cells.names]
         if absent:
             raise ValueError(
                 f"Table needs the columns {', '.join(self.names)}. Received: none named {', '.join(map(repr, absent))}."
             )
-        return [column.values(cells.table[column.name], place) for column in self.columns]
+        return cells.table
 
     def to_columns(self, rows) -> dict[str, list]:
         """Typed columns by name of rows of numbers, shape (rows, columns); None where a value is missing."""
@@ -262,7 +268,10 @@ def rows_of_table(likelihood: Any, source):
     if cells.names == [str(place) for place in range(len(names))]:  # a frame that was given no names
         return source
     table = Table.of(likelihood) if typed else Table(tuple(Column(name, Normal) for name in names))
-    rows = table.to_array(cells, cells.place)
+    # Not what their kinds have: the model looks at that, whose layers may have arguments of their own.
+    rows = np.stack(
+        [column.numbers(table.found_in(cells)[column.name], cells.place) for column in table.columns], axis=1
+    )
     if not typed and np.isnan(rows).any():
         row, place = np.argwhere(np.isnan(rows))[0].tolist()
         raise ValueError(
@@ -312,7 +321,7 @@ def describe_column(
     texts: list[str] = []
     if numbers is None:
         codes, texts = texts_of(cells)
-        of_text = [_number(text) for text in texts]
+        of_text = [number_in(text) for text in texts]
         if all(number is not None for number in of_text) and not (kind and issubclass(kind, Categorical)):
             numbers = np.array([*of_text, np.nan])[codes]
     known = codes >= 0 if numbers is None else ~np.isnan(numbers)
@@ -380,10 +389,3 @@ def _offset_and_scale(layer: DistributionLayer, values: np.ndarray) -> tuple[flo
 def _skewness(values: np.ndarray) -> float:
     deviations = values - values.mean()
     return float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None

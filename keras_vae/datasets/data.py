@@ -90,12 +90,15 @@ class Data:
             network: from the context, such as latent variables, to features.
 
         Returns:
-            A layer of class `kind`; of standardised numbers `Standardized` with one, of a typed table `Columns`.
+            A layer of class `kind`; of named columns and standardised numbers `Standardized` with one, of a typed table
+            `Columns`.
         """
         if self.table is not None:
             return self.table.likelihood(network)
         layer = self.kind(self.shape, network)
-        return Standardized(layer, self.offset, self.scale, self.columns) if self.has_units else layer
+        if self.has_units or self.columns is not None:
+            return Standardized(layer, self.offset, self.scale, self.columns)
+        return layer
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())

@@ -83,6 +83,13 @@ def folder_source(path: Path, seed: int, whole: bool = False, size: Size | None 
             f"datasets.load needs a folder with images ({', '.join(ENDINGS)}). Received: {path}, with none."
         )
     sizes, grey = _looked_at(files, size)
+    if size.crop is not None:
+        for file, (height, width) in zip(files, sizes, strict=True):
+            if (height, width) != tuple(size.crop):
+                raise ValueError(
+                    f"datasets.load needs images of {size.crop[0]} x {size.crop[1]} or more to crop. "
+                    f"Received: {file} of {height} x {width}."
+                )
     shape = (*_one_size(path, files, sizes), 1 if all(grey) else 3)
 
     def read(rows):
@@ -127,7 +134,10 @@ def _looked_at(files: list[Path], size: Size) -> tuple[list[tuple[int, int]], li
             with Image.open(file) as image:
                 height, width = (image.height, image.width)[:: -1 if _orientation(image) >= 5 else 1]
                 grey.append(image.mode in GREY)
+                jpeg = image.format == "JPEG"
                 image.verify()
+            if jpeg and not _ends(file):
+                raise OSError("image file is truncated")
         except Exception as error:  # Pillow raises errors of many classes for broken files
             broken.append(f"{file}: {error}".replace("\n", " "))
         else:
@@ -139,6 +149,13 @@ def _looked_at(files: list[Path], size: Size) -> tuple[list[tuple[int, int]], li
             f"{'; '.join(broken[:10])}{more}."
         )
     return sizes, grey
+
+
+def _ends(file: Path) -> bool:
+    """Whether a JPEG file has its end, which Pillow's `verify` does not look at."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 2**16))
+        return b"\xff\xd9" in opened.read()
 
 
 def _orientation(image: "Image") -> int:
@@ -172,14 +189,18 @@ def _read(file: Path, grey: bool, size: Size) -> np.ndarray:
 
     with Image.open(file) as image:
         turned: Image.Image = ImageOps.exif_transpose(image)
-        if turned.mode in ("I", "F") or turned.mode.startswith("I;16"):
-            turned = Image.fromarray(_eight_bits(np.asarray(turned)))
+        if turned.mode == "F" or turned.mode.startswith("I"):
+            turned = Image.fromarray(_eight_bits(np.asarray(turned), turned.mode, file))
         pixels = np.asarray(size.of(turned.convert("L" if grey else "RGB")))
     return pixels[..., None] if grey else pixels
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey levels of 16 bits, or fractions, as bytes."""
-    values = values.astype(np.float64)
-    top = 1.0 if values.max() <= 1 and (values % 1).any() else 255.0 if values.max() <= 255 else 65535.0
-    return np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+def _eight_bits(values: np.ndarray, mode: str, file: Path) -> np.ndarray:
+    """Grey levels of 16 bits, or of mode F fractions, as bytes: white is the same in all images."""
+    white = 1.0 if mode == "F" else 65535.0
+    if not 0 <= values.min() <= values.max() <= white:
+        raise ValueError(
+            f"datasets.load needs grey levels from 0 to {white:g} in images of mode {mode}. Received: {file} with "
+            f"values from {values.min():g} to {values.max():g}."
+        )
+    return np.round(values.astype(np.float64) / white * 255).astype(np.uint8)

@@ -26,7 +26,8 @@ def write_columns(path: str | os.PathLike, columns: Mapping[str, object]) -> Non
     with replacing(path) as temporary:
         if ending == ".npz":
             arrays: dict[str, Any] = {name: np.asarray(column) for name, column in columns.items()}
-            np.savez(temporary, **arrays)
+            with temporary.open("wb") as file:  # NumPy would change another ending than .npz
+                np.savez(file, **arrays)
             return
         table = pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
         if ending == ".parquet":

@@ -118,8 +118,8 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """Shape of the parameters of one draw: (*event_shape, params_per_value), unless a subclass says otherwise."""
         return (*self.event_shape, self.params_per_value)
 
-    def relate(self, posterior: "DistributionLayer") -> None:
-        """Called by a model with its posterior, before anything is built: for a prior that is made of it."""
+    def relate(self, posterior: "DistributionLayer", likelihood: "DistributionLayer") -> None:
+        """Called by a model with its other layers, before anything is built: for a prior that is made of them."""
 
     @property
     def _title(self) -> str:

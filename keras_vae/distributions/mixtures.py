@@ -71,8 +71,10 @@ class VampPrior(DistributionLayer):
     Args:
         event_shape: shape of one draw, that of the posterior.
         components: K, 2 or more.
-        mean, stddev: of the normal that the pseudo-inputs start from, in units of the data.
-        low, high: range of the data, which the pseudo-inputs are clipped to; None leaves a side open.
+        mean, stddev: of the normal that the pseudo-inputs start from, as the networks see the data: of a `Standardized`
+            likelihood 0 and 1 are right.
+        low, high: range of the data, as the networks see them, which the pseudo-inputs are clipped to; None leaves a
+            side open.
 
     Raises:
         ValueError: when it is built or called outside of a model that has a posterior.
@@ -95,15 +97,17 @@ class VampPrior(DistributionLayer):
         self.mean, self.stddev = float(mean), positive(self, "stddev", stddev)
         self.low, self.high = low, high
         self._posterior: Any = None  # a weak reference, once there is one
+        self._likelihood: Any = None
 
     @property
     def support(self) -> Support:  # type: ignore[override]
         """Where draws of the posterior are."""
         return super().support if self._posterior is None else self._posterior().support
 
-    def relate(self, posterior: DistributionLayer) -> None:
-        """Takes the posterior that the mixture is made of; the model remains its owner."""
-        self._posterior = weakref.ref(posterior)  # Keras would save a second attribute of the model twice
+    def relate(self, posterior: DistributionLayer, likelihood: DistributionLayer) -> None:
+        """Takes the posterior that the mixture is made of, and the units of the data; the model remains their owner."""
+        # Keras would save a second attribute of the model twice.
+        self._posterior, self._likelihood = weakref.ref(posterior), weakref.ref(likelihood)
 
     def get_build_config(self) -> None:
         """Nothing: a loaded layer is built by its model, after the posterior."""
@@ -125,8 +129,8 @@ class VampPrior(DistributionLayer):
         )
 
     def set_pseudo_inputs(self, x) -> None:
-        """Starts from data, shape (components, *event of the data); the layer must be built."""
-        values = np.asarray(x, np.float32)
+        """Starts from data in their own units, shape (components, *event of the data); the layer must be built."""
+        values = self._likelihood().standardized(np.asarray(x)).numpy()
         if values.shape != tuple(self.pseudo_inputs.shape):
             raise ValueError(
                 f"{self._title} needs pseudo-inputs of shape {tuple(self.pseudo_inputs.shape)}. "

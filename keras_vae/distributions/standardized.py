@@ -102,7 +102,7 @@ class Standardized(DistributionLayer):
         if logged:
             self._set(0.0, np.exp(moments.mean))
         else:
-            self._set(moments.mean, np.where(moments.deviation > 0, moments.deviation, 1.0))
+            self._set(moments.mean, np.where(moments.low < moments.high, moments.deviation, 1.0))
 
     @property
     def log_volume(self) -> float:
@@ -206,7 +206,7 @@ def _parts(data) -> Iterator[np.ndarray]:
 
 
 class _Moments:
-    """Mean and standard deviation of each value, over the examples in which it is not NaN, in float64.
+    """Mean, standard deviation and range of each value, over the examples in which it is not NaN, in float64.
 
     Reference: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
@@ -215,6 +215,7 @@ class _Moments:
         self.count = np.zeros(shape)
         self.mean = np.zeros(shape)
         self.scatter = np.zeros(shape)  # sum of squared deviations from the mean
+        self.low, self.high = np.full(shape, np.inf), np.full(shape, -np.inf)
 
     def add(self, x: np.ndarray) -> None:
         """Adds examples, shape (batch, *shape)."""
@@ -226,6 +227,8 @@ class _Moments:
         self.scatter += np.where(known, np.square(x - mean), 0.0).sum(axis=0) + step**2 * self.count * count / total
         self.mean += step * count / total
         self.count += count
+        self.low = np.fmin(self.low, np.fmin.reduce(x, axis=0, initial=np.inf))
+        self.high = np.fmax(self.high, np.fmax.reduce(x, axis=0, initial=-np.inf))
 
     @property
     def deviation(self) -> np.ndarray:

@@ -39,6 +39,7 @@ def bounds(model: LatentVariableModel, data, samples: int = 10, seed: int = 0, b
         batch_size: examples at a time, for an array.
 
     Raises:
+        TypeError: for a model without latent variables.
         ValueError: for data that the model does not allow, and for numbers that are not whole and positive.
 
     Reference: Kingma & Welling 2014, arXiv:1312.6114.
@@ -60,6 +61,11 @@ def _program(model: LatentVariableModel, samples: int):
     def program(inputs, seed):
         with sampling(samples, seed):
             trace = model.tracer(inputs)()
+        if not trace.latents:
+            raise TypeError(
+                f"bounds needs a model with latent variables. Received: a {type(model).__name__}, which has none; "
+                "evaluate gives its log p(x | code)."
+            )
         return tf.reduce_mean(trace.log_likelihood, axis=0), tf.reduce_mean(trace.kl, axis=0)
 
     return program

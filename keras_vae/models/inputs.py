@@ -65,6 +65,8 @@ class Field:
         """
         if self.observed is None or isinstance(value, str) or not is_table(value):
             return value
+        if isinstance(value, dict) and any(tf.is_tensor(column) for column in value.values()):
+            return value  # a batch of a dataset
         return rows_of_table(self.observed, value)
 
     def tensor(self, owner: str, value) -> tf.Tensor | Maybe:

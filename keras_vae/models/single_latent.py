@@ -112,7 +112,7 @@ def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None
             f"{type(model).__name__} needs a prior and a posterior of one event shape. "
             f"Received: {prior.event_shape} and {posterior.event_shape}."
         )
-    prior.relate(posterior)
+    prior.relate(posterior, layers["likelihood"])
     check_spaces(type(model).__name__, posterior, prior)
 
 
