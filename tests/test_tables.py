@@ -111,7 +111,7 @@ def test_marks_of_missing_cells(tmp_path):
     assert np.isnan(rows(data)[40:47, 1]).all()
     assert not np.isnan(rows(data)[47:, 1]).any()
     with pytest.raises(ValueError, match=r"t\.csv, line 49, column 'x': '\?'"):
-        load({"x": [1.0, None] * 10, "y": [1.0] * 20} if False else with_one_mark(tmp_path))
+        load(with_one_mark(tmp_path))
 
 
 def with_one_mark(folder):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vae.datasets.cells import Cells, is_date, numbers_of, read_cells
+from keras_vae.datasets.cells import Cells, is_date, number_in, numbers_of, read_cells
 from keras_vae.datasets.columns import Column, Table, describe_column
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.rows import ArrayRows, split_rows, whole_rows
@@ -78,7 +78,6 @@ def typed_source(
             )
     notes = cells.notes
     table = like
-    splits = None
     if table is None:
         splits = whole_rows(len(cells.table)) if whole else split_rows(len(cells.table), seed, cells.title)
         described: dict[str, Column | str] = {}
@@ -116,13 +115,8 @@ def _names_like(cells: Cells, wanted: tuple[str, ...]) -> tuple[str, ...]:
 
 def _first_text(cells: Cells, name: str) -> int:
     """The number of the first row whose cell is no number."""
-    for row, cell in enumerate(cells.table[name].to_pylist()):
-        if cell is not None and not isinstance(cell, int | float):
-            try:
-                float(cell)
-            except (ValueError, TypeError):
-                return row
-    return 0
+    column = enumerate(cells.table[name].to_pylist())
+    return next((row for row, cell in column if cell is not None and number_in(str(cell)) is None), 0)
 
 
 def _splits(columns: list[np.ndarray], seed: int, title: str, whole: bool) -> dict[str, ArrayRows]:
