@@ -14,6 +14,7 @@ _HOMES = {
     "Bernoulli": "distributions",
     "StandardNormal": "distributions",
     "Standardized": "distributions",
+    "GreyLevels": "distributions",
     "LearnedScaleNormal": "distributions",
     "FixedScaleNormal": "distributions",
     "FullCovarianceNormal": "distributions",

@@ -14,6 +14,7 @@ from keras_vae.distributions import DiscretizedLogistic as DiscretizedLogistic
 from keras_vae.distributions import DistributionLayer as DistributionLayer
 from keras_vae.distributions import FixedScaleNormal as FixedScaleNormal
 from keras_vae.distributions import FullCovarianceNormal as FullCovarianceNormal
+from keras_vae.distributions import GreyLevels as GreyLevels
 from keras_vae.distributions import HouseholderFlow as HouseholderFlow
 from keras_vae.distributions import InverseAutoregressiveFlow as InverseAutoregressiveFlow
 from keras_vae.distributions import Laplace as Laplace

@@ -11,6 +11,7 @@ from keras_vae import evaluation
 from keras_vae.datasets import Data, Table
 from keras_vae.datasets.writing import ENDINGS, write_columns
 from keras_vae.distributions import Columns, Standardized
+from keras_vae.distributions.standardized import InUnits
 from keras_vae.files import replacing, write_npz
 from keras_vae.models.base import ROWS
 from keras_vae.models.vae import UnconditionalModel
@@ -119,7 +120,7 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
         "log_likelihood_standard_error": estimate.standard_error,
         "log_likelihood_samples": estimate.samples,
     }
-    if isinstance(model.likelihood, Standardized):
+    if isinstance(model.likelihood, InUnits) and not model.discrete:
         found["log_volume"] = model.likelihood.log_volume
     if model.discrete:
         found["bits_per_dim"] = estimate.bits_per_dim

@@ -179,7 +179,7 @@ def _add_export(commands) -> None:
 def _train(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run, Settings
 
-    given = {name: getattr(options, name) for name in Settings.names() if getattr(options, name) is not None}
+    given = {name: value for name, value in vars(options).items() if name in Settings.names() and value is not None}
     if given.get("data", "digits") != "digits" and Path(given["data"]).exists():
         given["data"] = str(Path(given["data"]).absolute())  # a run can be resumed from another folder
     if options.resume:

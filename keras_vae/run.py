@@ -32,6 +32,7 @@ class Settings:
     kinds: str | None = None
     resize: str | None = None
     crop: str | None = None
+    grey_levels: bool = True
     beta: float = 1.0
     learning_rate: float = 2e-3
     patience: int | None = None
@@ -157,6 +158,7 @@ class Run:
                     f"keras-vae needs a run of this version, {__version__}, or an older one. "
                     f"Received: {path / 'run.json'} with {', '.join(unknown)}."
                 )
+            settings = {"grey_levels": False} | settings  # older runs have fractions
             return cls(path, Settings(**settings), None, fingerprint)
         if (path / "model.keras").is_file():
             return cls(path, None)
@@ -291,7 +293,8 @@ class Run:
         elif likelihood is None and is_table(source) and Path(source).is_file():
             data = read_cells(source)
             likelihood = None if data.all_numbers else Columns
-        loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed, **settings.sizes())
+        options: Any = {"grey_levels": settings.grey_levels} | settings.sizes()
+        loaded = datasets.load(data, settings.batch_size, likelihood, settings.seed, **options)
         begun = owner == "evaluate" or self.folder.resumes
         if begun and self.fingerprint is None and loaded.has_units:
             raise ValueError(
@@ -308,10 +311,11 @@ class Run:
 
     def _load_for(self, model, source: str):
         """All examples of a source, to be scored by a model."""
-        from keras_vae import Columns, Standardized, datasets
+        from keras_vae import Columns, datasets
+        from keras_vae.distributions.standardized import InUnits
 
         settings = self.settings or Settings()
-        layer = model.likelihood.layer if isinstance(model.likelihood, Standardized) else model.likelihood
+        layer = model.likelihood.layer if isinstance(model.likelihood, InUnits) else model.likelihood
         kind = None if isinstance(layer, Columns) else type(layer)
         sizes: dict[str, Any] = settings.sizes() if Path(source).is_dir() else {}
         loaded = datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True, **sizes)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+STRING, TEXT_BYTES = 7, 24  # TF_DataType of texts; a TF_TString, which holds up to 22 bytes itself
 DTYPES = {1: "float32", 2: "float64", 3: "int32", 9: "int64", 10: "bool"}  # by the numbers of TF_DataType
 OK, INVALID_ARGUMENT = 0, 3
 
@@ -103,6 +104,14 @@ class Served:
 
     def _tensor(self, value: np.ndarray):
         value = np.require(value, requirements="C")
+        if value.dtype.kind == "S":
+            packed = b"".join(bytes([len(text) << 2]) + text.ljust(TEXT_BYTES - 1, b"\0") for text in value.ravel())
+            assert len(packed) == TEXT_BYTES * value.size, "short texts only"
+            tensor = self._c.TF_AllocateTensor(
+                STRING, (ctypes.c_int64 * max(value.ndim, 1))(*value.shape), value.ndim, len(packed)
+            )
+            ctypes.memmove(self._c.TF_TensorData(tensor), packed, len(packed))
+            return tensor
         number = next(number for number, name in DTYPES.items() if value.dtype == name)
         shape = (ctypes.c_int64 * max(value.ndim, 1))(*value.shape)
         tensor = self._c.TF_AllocateTensor(number, shape, value.ndim, value.nbytes)
@@ -111,6 +120,13 @@ class Served:
 
     def _array(self, tensor) -> np.ndarray:
         shape = [self._c.TF_Dim(tensor, axis) for axis in range(self._c.TF_NumDims(tensor))]
+        if self._c.TF_TensorType(tensor) == STRING:
+            packed = ctypes.string_at(self._c.TF_TensorData(tensor), TEXT_BYTES * int(np.prod(shape)))
+            starts = range(0, len(packed), TEXT_BYTES)
+            assert not any(packed[start] & 3 for start in starts), "short texts only"
+            texts = [packed[start + 1 : start + 1 + (packed[start] >> 2)] for start in starts]
+            self._c.TF_DeleteTensor(tensor)
+            return np.array(texts, f"S{TEXT_BYTES}").reshape(shape)
         value = np.empty(shape, DTYPES[self._c.TF_TensorType(tensor)])
         ctypes.memmove(value.ctypes.data, self._c.TF_TensorData(tensor), value.nbytes)
         self._c.TF_DeleteTensor(tensor)

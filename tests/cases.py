@@ -60,7 +60,7 @@ def convolutional_vae() -> kv.VAE:
     shape = (7, 5, 2)  # neither even nor square
     return kv.VAE(
         posterior=kv.Normal(3, kv.convolutional_encoder(shape, filters=[4, 4])),
-        likelihood=kv.Bernoulli(shape, kv.convolutional_decoder(3, shape, filters=[4, 4])),
+        likelihood=kv.GreyLevels(kv.Bernoulli(shape, kv.convolutional_decoder(3, shape, filters=[4, 4]))),
         prior=kv.StandardNormal(3),
     )
 
@@ -173,10 +173,38 @@ def with_dropout() -> kv.VAE:
     return kv.VAE(kv.Normal(2, network(5)), kv.Bernoulli(5, network(2)), kv.StandardNormal(2))
 
 
+def columns_of(model, rows) -> dict[str, np.ndarray]:
+    """Rows of a table as they are served, by column: texts of categories, empty where they are missing."""
+    layers = getattr(model.likelihood, "columns", None) or dict.fromkeys(model.likelihood.names)
+    found = {}
+    for values, (name, layer) in zip(np.asarray(rows).T, layers.items(), strict=True):
+        texts = getattr(layer, "categories", None)
+        found[name] = (
+            values if not texts else np.array([b"" if np.isnan(v) else texts[int(v)].encode() for v in values])
+        )
+    return found
+
+
+def rows_of(model, columns: dict[str, np.ndarray]) -> np.ndarray:
+    """The inverse, for texts with spaces around them too."""
+    layers = getattr(model.likelihood, "columns", None) or dict.fromkeys(model.likelihood.names)
+    rows = []
+    for name, layer in layers.items():
+        codes = {text.encode(): code for code, text in enumerate(getattr(layer, "categories", None) or ())}
+        cells = columns[name]
+        rows.append(np.array([codes.get(text.strip(), np.nan) for text in cells]) if codes else cells)
+    return np.stack(rows, axis=1)
+
+
+def has_columns(model) -> bool:
+    """Whether a model is served by column."""
+    return isinstance(model.likelihood, kv.Columns) or getattr(model.likelihood, "names", None) is not None
+
+
 CASES = {
     "Bernoulli": Case(image_vae, binary_images),
-    "convolutional, beta, samples": Case(
-        convolutional_vae, lambda: binary_images((7, 5, 2)), lambda: kv.ELBO(beta=0.5, samples=3)
+    "convolutional, GreyLevels, beta, samples": Case(
+        convolutional_vae, lambda: 255 * binary_images((7, 5, 2)), lambda: kv.ELBO(beta=0.5, samples=3)
     ),
     "Normal prior and likelihood": Case(vector_vae(kv.Normal, prior=kv.Normal, posterior=kv.FixedScaleNormal), vectors),
     "LearnedScaleNormal prior and likelihood": Case(

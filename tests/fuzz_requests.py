@@ -5,6 +5,7 @@ import numpy as np
 INT32 = np.iinfo(np.int32)
 NUMBERS = [0, 1, 2, -1, 3, 7, 100, 500, 10_001, 20_000_000, INT32.max, INT32.min]
 TEMPERATURES = [0.0, 0.5, 1.0, 2.0, -1.0, 1e-30, 1e30, 3e38, np.nan, np.inf, -np.inf]
+TEXTS = [b"", b" ", b"a", b" b ", b"A", b"nan", b"0", "\u00e9".encode(), b"x" * 22]
 VALUES = [np.nan, np.inf, -np.inf, -5.0, 0.5, 1e-40, 1e30, -1e30, 3e38, 255.0, 3.0, -0.0]
 
 
@@ -38,7 +39,8 @@ class Requests:
         return signature, {name: value for name, value in inputs.items() if value is not None}
 
     def _good(self, spec) -> np.ndarray:
-        return self.good[spec.name].astype(spec.dtype.as_numpy_dtype)
+        value = self.good[spec.name]
+        return value if value.dtype.kind == "S" else value.astype(spec.dtype.as_numpy_dtype)
 
     def _one_of(self, choices: list):
         return choices[self.rng.integers(len(choices))]
@@ -53,7 +55,20 @@ class Requests:
             return value.astype(self._one_of(["float64", "int64", "float32", "int32"]))
         return np.asarray(self._one_of(TEMPERATURES if value.dtype == np.float32 else NUMBERS), value.dtype)
 
+    def _change_texts(self, value: np.ndarray):
+        kind = self.rng.integers(5)
+        if kind == 0:
+            return None
+        if kind == 1:
+            return self._one_of([value[None], value[..., None], np.zeros(value.shape, "float32"), value[:0]])
+        value = value.astype("S22")
+        places = self.rng.integers(max(value.size, 1), size=self._one_of([1, 2]))
+        value[places[places < value.size]] = self._one_of(TEXTS)
+        return value
+
     def _change_rows(self, name: str, value: np.ndarray):
+        if value.dtype.kind == "S":
+            return self._change_texts(value)
         kind = self.rng.integers(10)
         if kind == 0:
             return None

@@ -76,7 +76,7 @@ def test_metrics_are_those_of_the_saved_model(trained):
     folder, output, _ = trained
     metrics = json.loads((folder / "metrics.json").read_text())
     model = kv.load_model(folder / "model.keras")
-    data = kv.datasets.load("digits", seed=5)
+    data = kv.datasets.load("digits", seed=5, like=model)
     estimate = kv.evaluation.log_likelihood(model, data.test, samples=500, verbose=0)
     error = metrics["log_likelihood_standard_error"]
     assert metrics["log_likelihood"] == pytest.approx(estimate.mean, abs=0.2)  # other batches, other draws

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.rows import Rows
-from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, LearnedScaleNormal, Standardized
+from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
 from keras_vae.noise import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
@@ -58,7 +58,8 @@ class Data:
         columns: names of the columns of a table, or None.
         offset, scale: the networks of a model see (observation - offset) / scale, where `has_units`.
         has_units: whether the likelihood standardises the observations.
-        levels: the value of white that grey levels were divided by, or None.
+        levels: the value of white of grey levels and colours, or None.
+        grey_levels: whether observations are grey levels from 0 to white, not fractions of white.
         table: of columns of different kinds: takes observations to typed columns and back.
         notes: what was recognised of a file, and what was left out, in words.
         fingerprint: of the stored training values (of large data, of a sample), the sizes of the splits and what was
@@ -79,6 +80,7 @@ class Data:
     scale: np.ndarray
     has_units: bool = False
     levels: float | None = None
+    grey_levels: bool = False
     table: Table | None = None
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
@@ -90,15 +92,15 @@ class Data:
             network: from the context, such as latent variables, to features.
 
         Returns:
-            A layer of class `kind`; of named columns and standardised numbers `Standardized` with one, of a typed table
-            `Columns`.
+            A layer of class `kind`; of named columns and standardised numbers `Standardized` with one, of grey levels
+            `GreyLevels`, of a typed table `Columns`.
         """
         if self.table is not None:
             return self.table.likelihood(network)
         layer = self.kind(self.shape, network)
         if self.has_units or self.columns is not None:
             return Standardized(layer, self.offset, self.scale, self.columns)
-        return layer
+        return GreyLevels(layer, self.levels or 1.0) if self.grey_levels else layer
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
@@ -120,6 +122,7 @@ class Observation:
     levels: float | None = None  # the value of white that stored values are divided by
     dtype: str = "float32"
     drawn: bool = False  # the scaled values are probabilities of binary draws
+    white: float = 1.0  # of the observations
 
     def __call__(self, stored: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Observations of stored values of shape (batch, *shape)."""
@@ -128,6 +131,8 @@ class Observation:
             values = values / self.levels
         if self.drawn:
             values = draw_binary(values, seed)
+        if self.white != 1:
+            values = values * self.white
         return tf.ensure_shape(values, stored.shape)
 
 
@@ -149,6 +154,7 @@ def observe(
     likelihood: type[DistributionLayer] | None,
     seed: int,
     drop_remainder: bool = False,
+    grey_levels: bool = False,
 ) -> Data:
     """Chooses how values become observations, and builds the pipelines; the arguments are those of `load`."""
     sizes = {name: len(rows) for name, rows in source.splits.items()}
@@ -159,6 +165,10 @@ def observe(
     train = source.splits["train"]
     sample = train.sample(sample_size(train.shape))
     kind, observation = _choose(source, likelihood, sample)
+    levels = observation.levels
+    grey_levels = grey_levels and levels not in (None, 1)
+    if grey_levels:
+        observation = _in_grey_levels(observation)
     low, high = (float(edge(sample)) / (observation.levels or 1.0) for edge in (np.nanmin, np.nanmax))
     units = None if source.table else _units(kind, observation, sample)
     return Data(
@@ -167,7 +177,7 @@ def observe(
         validation=_evaluation(source.splits["validation"], observation, fold(seed, 1), batch_size, drop_remainder),
         test=_evaluation(source.splits["test"], observation, fold(seed, 2), batch_size, drop_remainder),
         shape=tuple(train.shape),
-        value_range=(0.0, 1.0) if observation.drawn else (low, high),
+        value_range=(0.0, observation.white) if observation.drawn else (low, high),
         kind=kind,
         sizes=sizes,
         observation=observation.words,
@@ -175,7 +185,8 @@ def observe(
         offset=np.zeros([]) if units is None else units.offset,
         scale=np.ones([]) if units is None else units.scale,
         has_units=units is not None,
-        levels=observation.levels,
+        levels=levels,
+        grey_levels=grey_levels,
         table=source.table,
         notes=source.notes,
         fingerprint=_fingerprint(sample, sizes, kind.__name__, observation.words, source.columns, str(source.table)),
@@ -204,6 +215,14 @@ def _choose(
     if issubclass(likelihood, Bernoulli):
         return likelihood, _binary(source, binary, sample)
     return likelihood, _continuous(source, binary, sample)
+
+
+def _in_grey_levels(observation: Observation) -> Observation:
+    """The same observations, from 0 to white in place of from 0 to 1."""
+    white = observation.levels or 1.0
+    if observation.drawn:
+        return replace(observation, words=f"{observation.words}; 0 or {white:g}", white=white)
+    return Observation(f"grey levels from 0 to {white:g}, as stored")
 
 
 def _units(kind: type[DistributionLayer], observation: Observation, sample: np.ndarray) -> Standardized | None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,7 +14,7 @@ from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import Size, folder_source
 from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
-from keras_vae.distributions import Columns, DistributionLayer, Standardized
+from keras_vae.distributions import Columns, DistributionLayer, GreyLevels, Standardized
 
 FILES = {".npz": npz_source, ".npy": memory_mapped_source}
 ENDINGS = (*TEXTS, *BINARIES)
@@ -30,6 +31,7 @@ def load(
     whole: bool = False,
     resize: tuple[int, int] | None = None,
     crop: tuple[int, int] | None = None,
+    grey_levels: bool = False,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
@@ -65,13 +67,16 @@ def load(
             too, and gives the kinds of some of them, {"age": Normal}, or leaves a column out, {"name": None}.
         seed: integer: of the splits, the order and the draws.
         like: a model, its likelihood, or `Data`, whose columns are to be read, by their names; their kinds and
-            categories too, where they are of different kinds.
+            categories too, where they are of different kinds. Of images its grey levels.
         drop_remainder: whether to leave out the last, smaller batch of each split: all batches then have one static
             shape, which TPUs need.
         whole: whether to hold nothing out: each split is all rows of a table or array, for data that are to be scored.
             Data with splits of their own keep them.
         resize: (height, width) that images of a folder are scaled to.
         crop: (height, width) that is cut from the middle of images of a folder, after `resize`.
+        grey_levels: whether images stay in the units of their files, from 0 to white, instead of fractions of white;
+            binary draws are then 0 or white. `data.likelihood(network)` builds the `GreyLevels` that such a model
+            needs, and it is asked, and served, in these units. Other data are as they are.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
@@ -96,7 +101,10 @@ def load(
     kind = likelihood if _is_kind(likelihood) else None
     if kind is not likelihood:
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    return observe(_find(source, seed, names, whole, size), batch_size, kind, seed, drop_remainder)
+    found, white = _find(source, seed, names, whole, size), _white_of(like)
+    if white is not None:
+        found, grey_levels = replace(found, levels=white), True  # whatever the largest value is
+    return observe(found, batch_size, kind, seed, drop_remainder, grey_levels)
 
 
 def _columns_of(like) -> tuple[tuple[str, ...] | None, Table | None]:
@@ -111,6 +119,14 @@ def _columns_of(like) -> tuple[tuple[str, ...] | None, Table | None]:
         raise ValueError(f"datasets.load needs like to be Data, a model or its likelihood. Received: {like!r}.")
     names = layer.names if isinstance(layer, Standardized) else None
     return (None if names is None else tuple(names)), None
+
+
+def _white_of(like) -> float | None:
+    """The value of white of data or a model in grey levels."""
+    if isinstance(like, Data):
+        return like.levels if like.grey_levels else None
+    layer = getattr(like, "likelihood", like)
+    return layer.white if isinstance(layer, GreyLevels) else None
 
 
 def _is_kind(likelihood) -> TypeGuard[type[DistributionLayer]]:

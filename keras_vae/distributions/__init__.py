@@ -9,6 +9,7 @@ from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCateg
 from keras_vae.distributions.discretized import DiscretizedLogistic
 from keras_vae.distributions.flow_priors import AutoregressiveFlow, CouplingFlow
 from keras_vae.distributions.flows import HouseholderFlow, InverseAutoregressiveFlow, PlanarFlow
+from keras_vae.distributions.grey_levels import GreyLevels
 from keras_vae.distributions.mixtures import NormalMixture, VampPrior
 from keras_vae.distributions.normal import (
     FixedScaleNormal,
@@ -32,6 +33,7 @@ __all__ = [
     "DistributionLayer",
     "FixedScaleNormal",
     "FullCovarianceNormal",
+    "GreyLevels",
     "HouseholderFlow",
     "InverseAutoregressiveFlow",
     "Laplace",

@@ -187,7 +187,14 @@ class DistributionLayer(Serializable, keras.layers.Layer):
             values: array or tensor.
             name: what the message calls them.
         """
-        self.support.check(self._title, self.checked_numbers(values, name), name)
+        values = self.checked_numbers(values, name)
+        self.support.check(self._title, values, name)
+        if self.support == RealNumbers() and _are_grey_levels(values):
+            raise ValueError(
+                f"{self._title} needs {name} of about size 1. Received: whole numbers from {values.min():g} to "
+                f"{values.max():g}, as grey levels of images are. Divide them by the value of white, 255 for bytes, or "
+                f"name it in the model: GreyLevels({type(self).__name__}(...), white=255)."
+            )
 
     def checked_numbers(self, values, name: str) -> np.ndarray:
         """The values as an array, wherever they are; raises `ValueError` for another shape and what is not finite."""
@@ -204,6 +211,13 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 f"{tuple(bad[0].tolist())}."
             )
         return values
+
+
+def _are_grey_levels(values: np.ndarray) -> bool:
+    """Whether these are images, shape (batch, height, width, channels), of bytes that are more than black and white."""
+    if values.ndim != 4 or values.shape[-1] not in (1, 3, 4) or not values.size:
+        return False
+    return bool(1 < values.max() <= 255 and values.min() >= 0 and (values == np.round(values)).all())
 
 
 def check_spaces(owner: str, posterior: DistributionLayer, prior: DistributionLayer) -> None:

@@ -13,7 +13,51 @@ from keras_vae.distributions.supports import Support
 PART = 2**18  # values of an array that are looked at together
 
 
-class Standardized(DistributionLayer):
+class InUnits(DistributionLayer):
+    """x = offset + scale y, where y is distributed as another layer says: a layer whose values have units.
+
+    A model takes and gives x, and its networks see y. A subclass sets `offset` and `scale`, which broadcast to the
+    event.
+
+    Args:
+        layer: the distribution layer of y.
+
+    Raises:
+        TypeError: for a layer that is no distribution layer.
+    """
+
+    offset: np.ndarray
+    scale: np.ndarray
+
+    def __init__(self, layer: DistributionLayer, **kwargs):
+        if not isinstance(layer, DistributionLayer):
+            raise TypeError(f"{type(self).__name__} needs layer to be a distribution layer. Received: {layer!r}.")
+        super().__init__(layer.event_shape, **kwargs)
+        self.layer = layer
+
+    @property
+    def log_volume(self) -> float:
+        """Sum of log scale over the event, nats: log p(y) - log p(x)."""
+        return float(np.log(np.broadcast_to(self.scale, self.event_shape)).sum())
+
+    @property
+    def discrete(self) -> bool:  # type: ignore[override]
+        """Whether log_prob is a probability mass."""
+        return self.layer.discrete
+
+    def build(self, context_shape=None):
+        """Creates the weights of the layer; see `DistributionLayer.build`."""
+        if not self.layer.built:  # a loaded layer is
+            self.layer.build(context_shape)
+        if context_shape is not None:
+            self.context_shapes = self.layer.context_shapes
+
+    def call(self, context=None) -> tfd.Distribution:
+        """The distribution of x given a context; see `DistributionLayer.call`."""
+        return DistributionInUnits(self.layer(context), self)
+
+
+class Standardized(InUnits):
     """x = offset + scale y, where y is distributed as another layer says: numbers in the units of the data.
 
     The likelihood of data that are not of size 1. A model takes and gives x, in `fit`, `log_likelihood`, `sample` and
@@ -40,10 +84,7 @@ class Standardized(DistributionLayer):
     """
 
     def __init__(self, layer: DistributionLayer, offset=0.0, scale=1.0, names: Sequence[str] | None = None, **kwargs):
-        if not isinstance(layer, DistributionLayer):
-            raise TypeError(f"{type(self).__name__} needs layer to be a distribution layer. Received: {layer!r}.")
-        super().__init__(layer.event_shape, **kwargs)
-        self.layer = layer
+        super().__init__(layer, **kwargs)
         self._set(offset, scale)
         self.names = None if names is None else list(names)
         if names is not None and not (
@@ -105,16 +146,6 @@ class Standardized(DistributionLayer):
             self._set(moments.mean, np.where(moments.low < moments.high, moments.deviation, 1.0))
 
     @property
-    def log_volume(self) -> float:
-        """Sum of log scale over the event, nats: log p(y) - log p(x)."""
-        return float(np.log(self.scale).sum())
-
-    @property
-    def discrete(self) -> bool:  # type: ignore[override]
-        """Whether log_prob is a probability mass."""
-        return self.layer.discrete
-
-    @property
     def support(self) -> Support:  # type: ignore[override]
         """That of the layer: the map takes it to itself."""
         return self.layer.support
@@ -128,34 +159,23 @@ class Standardized(DistributionLayer):
         """y, float32, for x of shape (..., *event)."""
         return tf.cast((tf.cast(values, tf.float64) - self.offset) / self.scale, tf.float32)
 
-    def build(self, context_shape=None):
-        """Creates the weights of the layer; see `DistributionLayer.build`."""
-        if not self.layer.built:  # a loaded layer is
-            self.layer.build(context_shape)
-        if context_shape is not None:
-            self.context_shapes = self.layer.context_shapes
 
-    def call(self, context=None) -> tfd.Distribution:
-        """The distribution of x given a context; see `DistributionLayer.call`."""
-        return StandardizedDistribution(self.layer(context), self)
-
-
-class StandardizedDistribution(tfd.Distribution):
-    """The distribution of x = offset + scale y, float64, with a density in the units of x.
+class DistributionInUnits(tfd.Distribution):
+    """The distribution of x = offset + scale y, with a density in the units of x.
 
     Args:
         distribution: of y.
-        layer: the `Standardized`, with offset and scale.
+        layer: the `InUnits`, with offset and scale.
     """
 
-    def __init__(self, distribution: tfd.Distribution, layer: Standardized):
+    def __init__(self, distribution: tfd.Distribution, layer: InUnits):
         super().__init__(
-            dtype=tf.float64,
+            dtype=tf.as_dtype(layer.value_dtype),
             reparameterization_type=distribution.reparameterization_type,
             validate_args=False,
             allow_nan_stats=True,
             parameters={"distribution": distribution, "layer": layer},
-            name="Standardized",
+            name=type(layer).__name__,
         )
         self.distribution = distribution
         self.layer = layer
@@ -176,13 +196,13 @@ class StandardizedDistribution(tfd.Distribution):
         return self._in_units(self.distribution.mode())
 
     def _stddev(self):
-        return tf.cast(self.distribution.stddev(), tf.float64) * self.layer.scale
+        return tf.cast(self.distribution.stddev(), self.dtype) * self.layer.scale
 
     def _variance(self):
-        return tf.cast(self.distribution.variance(), tf.float64) * self.layer.scale**2
+        return tf.cast(self.distribution.variance(), self.dtype) * self.layer.scale**2
 
     def _in_units(self, values: tf.Tensor) -> tf.Tensor:
-        return self.layer.offset + tf.cast(values, tf.float64) * self.layer.scale
+        return self.layer.offset + tf.cast(values, self.dtype) * self.layer.scale
 
     def _batch_shape(self):
         return self.distribution.batch_shape

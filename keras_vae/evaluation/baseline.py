@@ -8,14 +8,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, Standardized
+from keras_vae.distributions import Bernoulli, Columns, DistributionLayer
+from keras_vae.distributions.standardized import InUnits
 
 
 def independent_values(train, test, likelihood: type[DistributionLayer] | DistributionLayer) -> np.ndarray:
     """log p(x) of the test examples when each value has a distribution of its own, fitted to the training data.
 
     Bernoulli data get the posterior mean of the frequency under a uniform prior, (ones + 1) / (examples + 2); other
-    data get the mean and standard deviation, the latter at least 1e-3, in units of the scale of a `Standardized`.
+    data get the mean and standard deviation, the latter at least 1e-3, in units of the scale of a `Standardized` or of
+    the white of `GreyLevels`.
 
     Args:
         train: iterable of batches (batch, *event).
@@ -32,7 +34,7 @@ def independent_values(train, test, likelihood: type[DistributionLayer] | Distri
     Reference: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances".
     """
     given: Any = likelihood
-    units: Standardized | None = given if isinstance(given, Standardized) else None
+    units: InUnits | None = given if isinstance(given, InUnits) else None
     layer: Any = given if units is None else units.layer
     kind: type[DistributionLayer] = layer if isinstance(layer, type) else type(layer)
     if kind.discrete and not issubclass(kind, Bernoulli):
@@ -94,15 +96,17 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
     return np.concatenate(scored)
 
 
-def _checked(batches, name: str, binary: bool, units: Standardized | None) -> Iterator[np.ndarray]:
+def _checked(batches, name: str, binary: bool, units: InUnits | None) -> Iterator[np.ndarray]:
     for number, batch in enumerate(batches, start=1):
         x = _observations(batch)
+        if units is not None:
+            x = np.asarray(units.standardized(x), np.float64)
         if not np.isfinite(x).all():
             needs, received = "finite data", "NaN or infinity"
         elif binary and not 0 <= x.min() <= x.max() <= 1:
             needs, received = "data from 0 to 1 for Bernoulli", x.min() if x.min() < 0 else x.max()
         else:
-            yield x if units is None else (x - units.offset) / units.scale
+            yield x
             continue
         raise ValueError(f"independent_values needs {needs}. Received: {received} in batch {number} of {name}.")
 

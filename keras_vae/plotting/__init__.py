@@ -44,7 +44,7 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
     if not images:
         names = _column_names(columns, x.shape[-1], caller)
         return against(x, means, names, f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}")
-    limits = value_limits(x)
+    limits = value_limits(model, x)
     picture = pairs(as_pixels(x, limits), as_pixels(means, limits), columns=min(len(x), 8))
     return figure_of(picture, f"Reconstructions: originals above, means of p(x | z) below{channel_note(x)}")
 
@@ -72,7 +72,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
     note = "" if temperature == 1 else f", temperature {temperature:g}"
     if images:
         means = np.asarray(model.generate(count, seed=seed, temperature=temperature))
-        pixels = as_pixels(means, value_limits(means, tolerance=0.1) if x is None else value_limits(x))
+        pixels = as_pixels(means, value_limits(model, means, 0.1) if x is None else value_limits(model, x))
         picture = mosaic(pixels, columns=math.ceil(math.sqrt(count)))
         return figure_of(picture, f"Samples: means of p(x | z), z drawn from p(z){note}{channel_note(means)}")
     draws = np.asarray(model.sample(count, seed=seed, temperature=temperature))

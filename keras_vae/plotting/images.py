@@ -16,8 +16,14 @@ SMALLEST_TILE = 24  # smaller images are enlarged by whole factors, up to this s
 FRAME = 0.5  # grey level between images
 
 
-def value_limits(images: np.ndarray, tolerance: float = 0.0) -> tuple[float, float]:
-    """The values that are black and white: 0 and 1 if all values lie between, else the lowest and the highest."""
+def value_limits(model, images: np.ndarray, tolerance: float = 0.0) -> tuple[float, float]:
+    """The values that are black and white.
+
+    Those of `GreyLevels`; of others 0 and 1 if all values lie between, else the lowest and the highest.
+    """
+    white = getattr(getattr(model, "likelihood", None), "white", None)
+    if white is not None:
+        return 0.0, white
     low, high = float(images.min()), float(images.max())
     return (0.0, 1.0) if low >= -tolerance and high <= 1 + tolerance else (low, high)
 
@@ -86,7 +92,7 @@ def manifold(model) -> "Figure":
     right, up = np.meshgrid(grid, grid[::-1])  # [row, column]; the first row is the highest z[1]
     z = np.stack([right, up], axis=-1).reshape(-1, *model.latent_shape)
     means = np.asarray(model.decode(z).mean())
-    pixels = as_pixels(means, value_limits(means, tolerance=0.1))  # [images, h, w, 3]
+    pixels = as_pixels(means, value_limits(model, means, tolerance=0.1))  # [images, h, w, 3]
     title = f"Manifold: means of p(x | z), z on quantiles of the standard normal{channel_note(means)}"
     figure = figure_of(mosaic(pixels, MANIFOLD_SIZE), title, margins=(76, 16))
     axes = figure.axes[0]

@@ -122,7 +122,7 @@ def of_one_length(title: str, names: Sequence[str], batch: Sequence[tf.Tensor]) 
 
 def finite(title: str, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The outputs, refused where one is not finite: of numbers so large that float32 does not hold what follows."""
-    bad = [tf.reduce_any(~tf.math.is_finite(part)) for part in outputs.values()]
+    bad = [tf.reduce_any(~tf.math.is_finite(part)) for part in outputs.values() if part.dtype.is_floating]
     message = [f"{title} needs inputs whose answer is finite in float32. Received: others, for {', '.join(outputs)}."]
     return dict(zip(outputs, only_if(~tf.reduce_any(bad), message, *outputs.values()), strict=True))
 

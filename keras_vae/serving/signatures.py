@@ -14,7 +14,9 @@ from keras_vae.noise import fold
 from keras_vae.sampling import ROWS
 from keras_vae.serving.inputs import SEED, TEMPERATURE, Number, Rows, finite, of_one_length, only_if
 from keras_vae.serving.memory import draw_bytes, graph_bytes, in_chunks, sizes
+from keras_vae.serving.tables import ServedTable, served_table
 
+TAKEN = ("num_samples", "seed", "temperature", "z")  # names of inputs and outputs that are no columns
 Signature = tuple[Callable, list[tf.TensorSpec]]
 
 
@@ -23,6 +25,7 @@ class Signatures:
 
     What a request may hold follows from what the model `takes`: of another shape, not finite, outside of its support or
     above a limit it is refused, and so is what has no finite answer. A batch of any size is worked off in chunks.
+    Rows of named columns are served by column, in requests and in answers; see `serving.tables`.
 
     Args:
         model: a built model.
@@ -41,8 +44,15 @@ class Signatures:
         self.max_bytes = whole_number(model, "max_bytes", max_bytes)
         self.max_samples = whole_number(model, "max_samples", max_samples)
         takes = model.takes
-        self.x = [_rows_of(field) for field in tf.nest.flatten(takes.x)]
         self.given = [] if takes.y is None else [_rows_of(field) for field in tf.nest.flatten(takes.y)]
+        self.x, taken = [], {*TAKEN, *(each.name for each in self.given), *([] if z is None else [z.name])}
+        self.tables: dict[str, ServedTable] = {}  # by name of the rows that they are
+        for field in tf.nest.flatten(takes.x):
+            rows, table = _rows_of(field), served_table(field.observed, taken)
+            self.x.append(rows)
+            if table is not None:
+                self.tables[rows.name] = table
+                taken |= {column.served for column in table.columns}
         self.chunk = self._most(draw_bytes(model))
 
     def of(self, *names: str) -> dict[str, Signature]:
@@ -94,15 +104,20 @@ class Signatures:
         """num_samples, or what is given, seed, temperature -> z, and a draw x of p(x | z)."""
 
         def draw(z, *given, seed):
-            return {"x": self.model.decode(z, *given).sample(seed=seed)}
+            return self._observation("x", self.model.decode(z, *given).sample(seed=seed))
 
         return self._of_draws("sample", draw)
 
     def _reconstruct(self, *rows, **seed):
-        return {"mean": self.model.reconstruct(self._inputs(rows), **seed)}
+        return self._observation("mean", self.model.reconstruct(self._inputs(rows), **seed))
 
     def _mean(self, z, *given):
-        return {"mean": self.model.decode(z, *given).mean()}
+        return self._observation("mean", self.model.decode(z, *given).mean())
+
+    def _observation(self, name: str, rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        """An answer in the place of an observation: by column where it is a row of named ones."""
+        table = self.tables.get(self.x[0].name) if len(self.x) == 1 else None
+        return {name: rows} if table is None else table.split(rows)
 
     def _inputs(self, rows):
         """What `call` takes."""
@@ -141,7 +156,7 @@ class Signatures:
 
         def answer(title, batch, values):
             made = function(values["num_samples"], values["seed"], values["temperature"])
-            return finite(title, {output: made})
+            return finite(title, self._observation(output, made))
 
         return self._signature(name, answer, [], [Number("num_samples", "int32", 0, most), SEED, TEMPERATURE])
 
@@ -180,19 +195,29 @@ class Signatures:
         return draws if isinstance(draws, dict) else {self.z.name: draws}
 
     def _signature(self, name: str, answer: Callable, rows: Sequence[Rows], numbers: Sequence[Number]) -> Signature:
-        inputs: list[Rows | Number] = [*rows, *numbers]
+        served = [part for each in rows for part in self._served(each)]
+        inputs: list[Rows | Number] = [*served, *numbers]
         title = f"{type(self.model).__name__}.{name}"
 
         def function(*values):
             values = [tf.convert_to_tensor(value, each.dtype) for value, each in zip(values, inputs, strict=True)]
             values = [each.checked(title, value) for each, value in zip(inputs, values, strict=True)]
-            batch = of_one_length(title, [each.name for each in rows], values[: len(rows)])
-            named = {each.name: value for each, value in zip(numbers, values[len(rows) :], strict=True)}
+            cells = iter(of_one_length(title, [each.name for each in served], values[: len(served)]))
+            batch = [self._joined(title, each, [next(cells) for _ in self._served(each)]) for each in rows]
+            named = {each.name: value for each, value in zip(numbers, values[len(served) :], strict=True)}
             return answer(title, batch, named)
 
         # TensorFlow reads the names of the inputs here, and the defaults.
         function.__signature__ = inspect.Signature([each.parameter for each in inputs])  # type: ignore[attr-defined]
         return function, [each.spec for each in inputs]
+
+    def _served(self, rows: Rows) -> list[Rows]:
+        """The inputs that rows are served as."""
+        return self.tables[rows.name].rows if rows.name in self.tables else [rows]
+
+    def _joined(self, title: str, rows: Rows, parts: list[tf.Tensor]) -> tf.Tensor:
+        """The rows of the inputs that they are served as."""
+        return self.tables[rows.name].joined(title, parts) if rows.name in self.tables else parts[0]
 
     def _chunk_of(self, rows: Sequence[Rows], batch: Sequence[tf.Tensor]):
         """Rows of a chunk; fewer where an axis that may have any length is a long one."""
