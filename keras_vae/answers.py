@@ -18,8 +18,8 @@ from keras_vae.models.vae import UnconditionalModel
 from keras_vae.serving.signatures import moments
 
 
-def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int) -> None:
-    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats."""
+def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None) -> None:
+    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one."""
     estimate = evaluation.log_likelihood(model, test, samples=samples, seed=seed, verbose=on_terminal())
     bounds = evaluation.bounds(model, test, seed=seed)
     columns = {
@@ -28,6 +28,8 @@ def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int) -
         "elbo": bounds.elbo,
         "reconstruction_error": -bounds.log_likelihood,
     }
+    if labels is not None:
+        columns["label"] = labels
     write_columns(output, columns)
 
 

@@ -248,7 +248,10 @@ class Run:
         answers.check_output(None, name, output)
         model = self._load_model()
         answers.check_output(model, name, output)
-        getattr(answers, name)(model, self._load_for(model, source).test, output, **options)
+        data = self._load_for(model, source)
+        if name == "score" and data.labels:
+            options["labels"] = np.array(data.classes)[data.labels["test"]]
+        getattr(answers, name)(model, data.test, output, **options)
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
         """Writes what the model generates; see `answers.generate`."""
@@ -354,10 +357,11 @@ class Run:
         from keras_vae import plotting
 
         test = np.concatenate([batch.numpy() for batch in data.test.take(math.ceil(1000 / self.settings.batch_size))])
+        labels = data.labels["test"][: len(test)] if data.labels else None
         figures = {
             "reconstructions": plotting.reconstructions(model, test, columns=data.columns),
             "samples": plotting.samples(model, x=None if data.columns is None else test, columns=data.columns),
-            "latent": plotting.latent_plane(model, test),
+            "latent": plotting.latent_plane(model, test, labels, classes=data.classes),
             "curves": plotting.curves(history),
         }
         for name, figure in figures.items():

@@ -1,5 +1,6 @@
 """Examples -> train, validation and test pipelines of observations."""
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
+from keras_vae.datasets.labels import Labels
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
 from keras_vae.noise import fold
@@ -30,6 +32,7 @@ class Source:
         columns: names of the columns of a table.
         table: of rows whose columns are of kinds of their own.
         notes: what was recognised of a file, and what was left out, in words.
+        labels: the class of each example, where the source says it.
     """
 
     name: str
@@ -38,19 +41,38 @@ class Source:
     columns: tuple[str, ...] | None = None
     table: Table | None = None
     notes: tuple[str, ...] = ()
+    labels: Labels | None = None
+
+    def labelled(self, classes: tuple[str, ...] | None = None) -> "Source":
+        """Pairs of the examples and their labels, as places in `classes`, or in the source's own.
+
+        Raises:
+            ValueError: for a source without labels, and for labels of other classes.
+        """
+        if self.labels is None:
+            raise ValueError(
+                "datasets.load needs a source that has labels for labels=True: folders of images by class, an .npz "
+                f"file with y beside x, a TFDS set with a label, or digits. Received: {self.name}, "
+                f"{'; '.join(self.notes) or 'without labels'}."
+            )
+        labels = self.labels if classes is None else self.labels.among(classes, self.name)
+        splits = {name: rows.labelled(labels.numbers[name], len(labels.classes)) for name, rows in self.splits.items()}
+        return dataclasses.replace(self, splits=splits, labels=labels)
 
 
 @dataclass(frozen=True)
 class Data:
     """Pipelines of observations, batches of shape (batch, *shape), and what to know about them.
 
-    Tables and vectors are in their own units, float64: the likelihood standardises them. Images are float32.
+    Tables, vectors and series are in their own units, float64: the likelihood standardises them. Images are float32.
+    With `load(..., labels=True)` batches are pairs of observations and labels, one-hot, float32 of shape (batch,
+    classes).
 
     Attributes:
         name: what was loaded.
         train: shuffled anew in each epoch; binary observations of grey levels are drawn anew, too.
         validation, test: in a fixed order, with one fixed draw.
-        shape: of one observation.
+        shape: of one observation: (size,), (steps, channels) of a series or (height, width, channels) of an image.
         value_range: smallest and largest value of an observation; of large data, of a sample.
         kind: class of the distribution layer that fits; `likelihood` builds the layer.
         sizes: number of examples by split.
@@ -63,7 +85,10 @@ class Data:
         table: of columns of different kinds: takes observations to typed columns and back.
         notes: what was recognised of a file, and what was left out, in words.
         fingerprint: of the stored training values (of large data, of a sample), the sizes of the splits and what was
-            done to the values: other data of the same name have another one.
+            done to the values: other data of the same name have another one. Labels are no part of it.
+        labels: by split, the class of each example, its place in `classes`, int64 of shape (examples,); of validation
+            and test in the order of the batches. None where the source has none.
+        classes: names of the classes, or None.
     """
 
     name: str
@@ -84,6 +109,8 @@ class Data:
     table: Table | None = None
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    labels: dict[str, np.ndarray] | None = None
+    classes: tuple[str, ...] | None = None
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -104,12 +131,15 @@ class Data:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
-        shape = "x".join(map(str, self.shape)) + (" images" if len(self.shape) == 3 else " values")
+        shape = (
+            "x".join(map(str, self.shape)) + (" values", " series (steps x channels)", " images")[len(self.shape) - 1]
+        )
         low, high = self.value_range
         return (
             f"{self.name}: {shape}, {sizes}\n"
             f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.kind.__name__}"
             + (f"\n{self.table}" if self.table else "")
+            + (f"\n{Labels(self.classes, self.labels)}" if self.classes and self.labels else "")
             + "".join(f"\n{note}" for note in self.notes)
         )
 
@@ -190,6 +220,8 @@ def observe(
         table=source.table,
         notes=source.notes,
         fingerprint=_fingerprint(sample, sizes, kind.__name__, observation.words, source.columns, str(source.table)),
+        labels=dict(source.labels.numbers) if source.labels else None,
+        classes=source.labels.classes if source.labels else None,
     )
 
 
@@ -227,6 +259,8 @@ def _in_grey_levels(observation: Observation) -> Observation:
 
 def _units(kind: type[DistributionLayer], observation: Observation, sample: np.ndarray) -> Standardized | None:
     """The units of observations, or None where they have none."""
+    if sample.ndim == 3:  # a series: each channel has its units, at all steps
+        sample = sample.reshape(-1, sample.shape[-1])
     layer = kind(sample.shape[1:])
     if observation.dtype != "float64" or not layer.support.has_scale:
         return None
@@ -254,17 +288,25 @@ def _binary(source: Source, binary: bool, sample: np.ndarray) -> Observation:
 def _continuous(source: Source, binary: bool, sample: np.ndarray) -> Observation:
     if source.levels is not None and source.columns is None:
         return Observation(f"continuous, stored values divided by {source.levels:g}", source.levels)
-    if binary or sample.ndim > 2:
+    if binary or sample.ndim > 3:
         return Observation("continuous, as stored")
-    words = "in the units of the data; the likelihood standardises them by mean and standard deviation of train"
+    of = "each channel of train" if sample.ndim == 3 else "train"
+    words = f"in the units of the data; the likelihood standardises them by mean and standard deviation of {of}"
     return Observation(words, dtype="float64")
+
+
+def _observed(observation: Observation, stored, seed: tf.Tensor):
+    """Observations of what is stored, beside their labels where it has them."""
+    if isinstance(stored, tuple):
+        return observation(stored[0], seed), stored[1]
+    return observation(stored, seed)
 
 
 def _training(
     rows: Rows, observation: Observation, seed: int, batch_size: int, drop_remainder: bool
 ) -> tf.data.Dataset:
     def observe_batch(stored, epoch, number):
-        return observation(stored, fold(seed, 0, epoch, number))
+        return _observed(observation, stored, fold(seed, 0, epoch, number))
 
     return rows.training(seed, observe_batch, batch_size, drop_remainder)
 
@@ -274,7 +316,7 @@ def _evaluation(
 ) -> tf.data.Dataset:
     @tf.autograph.experimental.do_not_convert
     def observe_block(number, stored):
-        return observation(stored, fold(seed, number))
+        return _observed(observation, stored, fold(seed, number))
 
     blocks = rows.stored(BLOCK).enumerate().map(observe_block, num_parallel_calls=CALLS)
     count = number_of_batches(len(rows), batch_size, drop_remainder)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_vae.datasets.data import Source
-from keras_vae.datasets.rows import ReadRows, split_rows, whole_rows
+from keras_vae.datasets.labels import Labels, labels_of
+from keras_vae.datasets.rows import ReadRows, named_split, split_rows, whole_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,9 +69,10 @@ class Size:
 def folder_source(path: Path, seed: int, whole: bool = False, size: Size | None = None) -> Source:
     """All images of a folder and its subfolders, in the order of their paths.
 
-    Subfolders train, test and perhaps validation are the splits; other folders are split at random. Every file is
-    opened here; its pixels are read when a batch needs them. Images are turned as their EXIF data say, 16 bits become
-    8, palettes and CMYK become RGB, transparency is dropped. Hidden files are left out.
+    Subfolders train, test and perhaps validation (val) are the splits; other folders are split at random. Subfolders
+    that hold all images of a folder, or of each split, are their classes. Every file is opened here; its pixels are
+    read when a batch needs them. Images are turned as their EXIF data say, 16 bits become 8, palettes and CMYK become
+    RGB, transparency is dropped. Hidden files are left out.
 
     Raises:
         ValueError: for a folder without images, files that can not be read (all of them are named), and images of
@@ -95,29 +97,54 @@ def folder_source(path: Path, seed: int, whole: bool = False, size: Size | None 
     def read(rows):
         return np.stack([_read(files[row], shape[-1] == 1, size) for row in rows])
 
-    parts, notes = _parts(path, files, seed, whole)
+    parts, labels, notes = _parts(path, files, seed, whole)
     if any(grey) and not all(grey):
         notes.append(f"{sum(grey):,} grey images of {len(files):,} read as colours")
     splits = {name: ReadRows(read, rows, shape, np.uint8) for name, rows in parts.items()}
-    return Source(str(path), splits, levels=255.0, notes=(*size.words(), *notes))
+    return Source(str(path), splits, levels=255.0, notes=(*size.words(), *notes), labels=labels)
 
 
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
-def _parts(path: Path, files: list[Path], seed: int, whole: bool) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Row numbers by split, and what to say of them."""
-    top = [file.relative_to(path).parts[0].lower() if file.parent != path else "" for file in files]
-    if set(top) <= set(SPLITS) and {"train", "test"} <= set(top):
-        parts = {name: np.flatnonzero(np.array(top) == name) for name in SPLITS}
+def _parts(
+    path: Path, files: list[Path], seed: int, whole: bool
+) -> tuple[dict[str, np.ndarray], Labels | None, list[str]]:
+    """Row numbers by split, the classes that subfolders are, and what to say of them."""
+    folders = [file.relative_to(path).parent.parts for file in files]
+    found = [named_split(parts[0]) if parts else None for parts in folders]
+    if None not in found and {"train", "test"} <= set(found):
+        parts = {name: np.flatnonzero(np.array(found) == name) for name in SPLITS}
         if not len(parts["validation"]):
             drawn = split_rows(len(parts["train"]), seed, f"{path}/train")
             train = parts["train"]
             parts["validation"] = train[drawn["validation"]]
             parts["train"] = train[np.sort(np.concatenate([drawn["train"], drawn["test"]]))]
-        return parts, [f"splits by folder: {', '.join(name for name in SPLITS if name in top)}"]
-    return (whole_rows(len(files)) if whole else split_rows(len(files), seed, str(path))), []
+        classes = {name: _classes([folders[row][1:] for row in rows]) for name, rows in parts.items()}
+        labels = _labels(path, classes, parts)
+        notes = [f"splits by folder: {', '.join(name for name in SPLITS if name in found)}"]
+    else:
+        parts = whole_rows(len(files)) if whole else split_rows(len(files), seed, str(path))
+        pooled = sorted({folder[0] for folder, split in zip(folders, found, strict=True) if split})
+        notes = [f"folders {', '.join(pooled)}: pooled, for splits are train, test and perhaps validation"] * bool(
+            pooled
+        )
+        labels = None if pooled else _labels(path, {"all": _classes(folders)}, {"all": np.arange(len(files))})
+        labels = labels.at(parts) if isinstance(labels, Labels) else labels
+    if isinstance(labels, str):
+        return parts, None, [*notes, labels]
+    return parts, labels, notes
+
+
+def _classes(folders: list[tuple[str, ...]]) -> np.ndarray | None:
+    """The names of the folders of images, where each is in one."""
+    return np.array([folder[0] for folder in folders]) if {len(folder) for folder in folders} == {1} else None
+
+
+def _labels(path: Path, classes: dict[str, np.ndarray | None], parts: dict[str, np.ndarray]) -> Labels | str | None:
+    known = {name: names for name, names in classes.items() if names is not None}
+    return labels_of(known, {name: len(rows) for name, rows in parts.items()}, str(path)) if known else None
 
 
 def _looked_at(files: list[Path], size: Size) -> tuple[list[tuple[int, int]], list[bool]]:

@@ -32,6 +32,7 @@ def load(
     resize: tuple[int, int] | None = None,
     crop: tuple[int, int] | None = None,
     grey_levels: bool = False,
+    labels: bool = False,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
@@ -40,9 +41,14 @@ def load(
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
       of one size (read when a batch needs them), whose subfolders train, test and perhaps validation are the splits.
+      Arrays of four axes are images, channels first where axes say so; of three axes grey images where the values are
+      stored as bytes or lie in [0, 1], else series (examples, steps, channels); of two axes vectors.
     - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas and Latin-1 are recognised, and said by `print(data)`.
+
+    Classes are those of digits and of TFDS, subfolders of images, one for each class, and whole numbers, texts or
+    booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
 
     Data without splits of their own are split 80, 10 and 10 % at random from the seed.
 
@@ -67,7 +73,8 @@ def load(
             too, and gives the kinds of some of them, {"age": Normal}, or leaves a column out, {"name": None}.
         seed: integer: of the splits, the order and the draws.
         like: a model, its likelihood, or `Data`, whose columns are to be read, by their names; their kinds and
-            categories too, where they are of different kinds. Of images its grey levels.
+            categories too, where they are of different kinds. Arrays are read in its shape, images in its grey levels,
+            and the labels of `labels=True` as places in the classes of `Data`.
         drop_remainder: whether to leave out the last, smaller batch of each split: all batches then have one static
             shape, which TPUs need.
         whole: whether to hold nothing out: each split is all rows of a table or array, for data that are to be scored.
@@ -77,13 +84,15 @@ def load(
         grey_levels: whether images stay in the units of their files, from 0 to white, instead of fractions of white;
             binary draws are then 0 or white. `data.likelihood(network)` builds the `GreyLevels` that such a model
             needs, and it is asked, and served, in these units. Other data are as they are.
+        labels: whether batches are pairs (x, y) of observations and labels, one-hot vectors, float32 of shape (batch,
+            classes), for models with a condition.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
 
     Raises:
         ValueError: for files that do not hold what is described above, with what and where; for a split that has no
-            whole batch under `drop_remainder`.
+            whole batch under `drop_remainder`, and for a source without labels under `labels=True`.
         FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -94,14 +103,16 @@ def load(
         raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {source}.")
     names, table = _columns_of(like)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or table is not None
-    if typed:
-        return observe(
-            _find_table(source, seed, likelihood, like, table, whole), batch_size, None, seed, drop_remainder
-        )
-    kind = likelihood if _is_kind(likelihood) else None
-    if kind is not likelihood:
+    kind = likelihood if _is_kind(likelihood) and not typed else None
+    if kind is not likelihood and not typed:
         raise ValueError(f"datasets.load needs likelihood to be a class such as Bernoulli. Received: {likelihood!r}.")
-    found, white = _find(source, seed, names, whole, size), _white_of(like)
+    if typed:
+        found = _find_table(source, seed, likelihood, like, table, whole)
+    else:
+        found = _find(source, seed, names, whole, size, _shape_of(like), labels)
+    if labels:
+        found = found.labelled(like.classes if isinstance(like, Data) else None)
+    white = _white_of(like)
     if white is not None:
         found, grey_levels = replace(found, levels=white), True  # whatever the largest value is
     return observe(found, batch_size, kind, seed, drop_remainder, grey_levels)
@@ -129,11 +140,26 @@ def _white_of(like) -> float | None:
     return layer.white if isinstance(layer, GreyLevels) else None
 
 
+def _shape_of(like) -> tuple[int, ...] | None:
+    """The shape of an observation of data or a model."""
+    if like is None or isinstance(like, Data):
+        return None if like is None else like.shape
+    return tuple(getattr(like, "likelihood", like).event_shape)
+
+
 def _is_kind(likelihood) -> TypeGuard[type[DistributionLayer]]:
     return isinstance(likelihood, type) and issubclass(likelihood, DistributionLayer)
 
 
-def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool, size: Size) -> Source:
+def _find(
+    source,
+    seed: int,
+    like: tuple[str, ...] | None,
+    whole: bool,
+    size: Size,
+    shape: tuple[int, ...] | None,
+    labels: bool,
+) -> Source:
     if not isinstance(source, str | os.PathLike):
         if not is_table(source):
             raise ValueError(f"datasets.load needs a name, a path or {TABLES}. Received: a {type(source).__name__}.")
@@ -148,8 +174,8 @@ def _find(source, seed: int, like: tuple[str, ...] | None, whole: bool, size: Si
         return numeric_source(path, seed, like, whole)
     if path.suffix in FILES or len(path.parts) > 1 or isinstance(source, os.PathLike):
         _require_file(path)
-        return FILES[path.suffix](path, seed, whole)
-    return tfds_source(source)
+        return FILES[path.suffix](path, seed, whole, shape)
+    return tfds_source(source, labels)
 
 
 def _find_table(source, seed: int, likelihood, like, table: Table | None, whole: bool) -> Source:
@@ -182,5 +208,6 @@ def _require_file(path: Path) -> None:
 def _digits(seed: int) -> Source:
     from sklearn.datasets import load_digits
 
-    images = load_digits().images.astype("uint8")[..., None]  # [1797, 8, 8, 1], grey levels 0 to 16
-    return array_source("digits", images, seed, levels=16.0)
+    digits = load_digits()
+    images = digits.images.astype("uint8")[..., None]  # [1797, 8, 8, 1], grey levels 0 to 16
+    return array_source("digits", images, seed, levels=16.0, targets=digits.target)

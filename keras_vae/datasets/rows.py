@@ -1,25 +1,39 @@
 """Where the examples of a split come from: memory, files read in batches, or a stream."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import CALLS, IndexedBatches, epochs, number_of_batches, shuffled_blocks
 
-# From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations.
-Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+# From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations; of
+# examples with labels from pairs to pairs.
+Observe = Callable[[Any, tf.Tensor, tf.Tensor], Any]
+
+SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
 
 class IndexedRows:
-    """Examples that can be read by their number; a subclass defines `at`."""
+    """Examples that can be read by their number; a subclass defines `at` and `sample`."""
+
+    shape: tuple[int, ...]
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def at(self, rows: tf.Tensor) -> tf.Tensor:
+    def at(self, rows: tf.Tensor) -> Any:
         """The examples with these numbers, shape (n, *shape), for int64 `rows` of shape (n,)."""
         raise NotImplementedError
+
+    def sample(self, count: int) -> np.ndarray:
+        """About `count` examples, shape (n, *shape), or more of them where they are at hand."""
+        raise NotImplementedError
+
+    def labelled(self, labels: np.ndarray, classes: int) -> "LabelledRows":
+        """Pairs of an example and its label; see `LabelledRows`."""
+        return LabelledRows(self, labels, classes)
 
     def training(self, seed: int, observe: Observe, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
         """Observed batches, in an order drawn from (seed, epoch)."""
@@ -90,6 +104,33 @@ class ReadRows(IndexedRows):
         return self.read(self.rows[:: max(1, len(self) // count)])
 
 
+class LabelledRows(IndexedRows):
+    """Pairs of an example and its label, a one-hot vector, float32.
+
+    Args:
+        rows: the examples.
+        labels: their classes, whole numbers of shape (examples,).
+        classes: how many there are.
+    """
+
+    def __init__(self, rows: IndexedRows, labels: np.ndarray, classes: int):
+        self.rows = rows
+        self.labels = tf.constant(labels, tf.int64)
+        self.classes = classes
+        self.shape = rows.shape
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The examples with these numbers, shape (n, *shape), and their labels, (n, classes)."""
+        return self.rows.at(rows), tf.one_hot(tf.gather(self.labels, rows), self.classes)
+
+    def sample(self, count: int) -> np.ndarray:
+        """About `count` examples, without labels."""
+        return self.rows.sample(count)
+
+
 class StreamRows:
     """Examples of a `tf.data.Dataset` that is larger than memory, shuffled in blocks of `buffer`.
 
@@ -130,8 +171,30 @@ class StreamRows:
         """The first `count` examples."""
         return next(iter(self.dataset.batch(count))).numpy()
 
+    def labelled(self, labels: np.ndarray, classes: int) -> "LabelledStream":
+        """Pairs of an example and its label; see `LabelledRows`."""
+        return LabelledStream(self, labels, classes)
 
-Rows = ArrayRows | ReadRows | StreamRows
+
+class LabelledStream(StreamRows):
+    """Pairs of an example of a stream and its label, a one-hot vector; the arguments are those of `LabelledRows`."""
+
+    def __init__(self, rows: StreamRows, labels: np.ndarray, classes: int):
+        one_hot = tf.data.Dataset.from_tensor_slices(labels).map(lambda label: tf.one_hot(label, classes))
+        super().__init__(tf.data.Dataset.zip(rows.dataset, one_hot), rows.size, rows.shape, rows.buffer)
+        self.rows = rows
+
+    def sample(self, count: int) -> np.ndarray:
+        """The first `count` examples, without labels."""
+        return self.rows.sample(count)
+
+
+Rows = ArrayRows | ReadRows | StreamRows | LabelledRows
+
+
+def named_split(name: str) -> str | None:
+    """The split that a folder or an array of this name is; None where it is none."""
+    return SPLITS.get(name.lower())
 
 
 def whole_rows(size: int) -> dict[str, np.ndarray]:

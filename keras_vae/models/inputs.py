@@ -53,9 +53,20 @@ class Field:
         if self.shape is None or tf.TensorShape([None, *self.shape]).is_compatible_with(shape):
             return
         expected = ", ".join(["batch", *("any" if size is None else str(size) for size in self.shape)])
-        labels = self.observed is None and len(shape) == 1 and len(self.shape) == 1
-        hint = " Make one-hot vectors of labels: keras.utils.to_categorical." if labels else ""
-        raise ValueError(f"{owner} needs {self.words} of shape ({expected}). Received: {tuple(shape)}.{hint}")
+        raise ValueError(
+            f"{owner} needs {self.words} of shape ({expected}). Received: {tuple(shape)}.{self._hint(tuple(shape))}"
+        )
+
+    def _hint(self, given: tuple) -> str:
+        """What makes the shape right, where its axes say so."""
+        wanted = self.shape or ()
+        if self.observed is None and len(given) == len(wanted) == 1:
+            return " Make one-hot vectors of labels: keras.utils.to_categorical."
+        if len(given) == 4 and (*given[2:], given[1]) == wanted:
+            return " These are channels first: np.moveaxis(x, 1, -1) moves them."
+        if given[1:] == wanted[:-1] and wanted[-1:] == (1,):
+            return " The axis of one channel is missing: x[..., None] adds it."
+        return " One example is a batch too: x[None]." if given == wanted else ""
 
     def rows_of(self, value):
         """Rows of numbers of a frame or a dictionary of columns, by the names in `observed`; anything else as it is.

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_vae.arguments import whole_seed
-from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, tidy
+from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
 
 if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.figure import Figure
 
 MAX_PANELS = 16  # columns of a vector that are drawn
+MAX_CHANNELS = 4  # channels of a series that are drawn
+COUNTS = {1: 1000, 2: 8, 3: 16}  # examples that are reconstructed, by the number of axes of one
 MAX_POINTS = 5000  # examples in a scatter of posterior means
 ROWS_AT_ONCE = 500  # examples encoded at once
 
@@ -25,23 +27,29 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
     """Draws observations and their reconstructions, the means of p(x | z) at the mean of q(z | x).
 
     Images, of event shape (height, width, channels), stand above their reconstructions in one mosaic; of vectors, of
-    event shape (size,), each of the first 16 columns is drawn against its reconstruction, with the diagonal.
+    event shape (size,), each of the first 16 columns is drawn against its reconstruction, with the diagonal; of series,
+    of event shape (steps, channels), the first 4 channels are drawn over the steps.
 
     Args:
         model: a built model.
         x: shape (batch, *event).
-        count: how many of the first examples are drawn, if there are as many; None is 16 images or 1000 vectors.
-        columns: names of the columns of vectors, `size` strings; None is x[0], x[1], ...
+        count: how many of the first examples are drawn, if there are as many; None is 16 images, 8 series or 1000
+            vectors.
+        columns: names of the columns of vectors, or of the channels of series; None is x[0], x[1], ...
 
     Raises:
-        ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
+        ValueError: for a count below 1, an empty or misshapen x, or events that are no images, series or vectors.
     """
     caller = "plotting.reconstructions"
     _check_model(model, caller)
-    images = _are_images(model, caller)
-    x = _examples(model, x, caller)[: _count(count, 16 if images else 1000, caller)]
+    axes = _axes(model, caller)
+    x = _examples(model, x, caller)[: _count(count, COUNTS[axes], caller)]
     means = np.asarray(model.reconstruct(x))
-    if not images:
+    if axes == 2:
+        names = _column_names(columns, x.shape[-1], caller)[:MAX_CHANNELS]
+        title = f"Reconstructions: means of p(x | z) over originals{_of_all(names, x, 'channels')}"
+        return series(x, means, names, title, ("original", "reconstruction"))
+    if axes == 1:
         names = _column_names(columns, x.shape[-1], caller)
         return against(x, means, names, f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}")
     limits = value_limits(model, x)
@@ -52,25 +60,34 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
 def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, columns=None) -> "Figure":
     """Draws what a model generates: a mosaic of the means of p(x | z) for images, histograms of draws for vectors.
 
+    Of series the means are drawn over the steps, on a draw from the same p(x | z).
+
     Args:
         model: a built model.
-        count: number of draws of z; None is 64 images or 1000 vectors.
+        count: number of draws of z; None is 64 images, 8 series or 1000 vectors.
         seed: integer; the same seed gives the same figure.
         temperature: factor on the distance of z to the mean of the prior; 1 draws from the prior.
         x: None or data of shape (batch, *event): its histograms are drawn over those of vectors, and its range of
             values is that of the grey levels of images.
-        columns: names of the columns of vectors, `size` strings; None is x[0], x[1], ...
+        columns: names of the columns of vectors, or of the channels of series; None is x[0], x[1], ...
 
     Raises:
-        ValueError: for a count below 1, an empty or misshapen x, or events that are neither images nor vectors.
+        ValueError: for a count below 1, an empty or misshapen x, or events that are no images, series or vectors.
     """
     caller = "plotting.samples"
     _check_model(model, caller)
-    images = _are_images(model, caller)
-    count = _count(count, 64 if images else 1000, caller)
+    axes = _axes(model, caller)
+    count = _count(count, COUNTS[axes] if axes < 3 else 64, caller)
     x = None if x is None else _examples(model, x, caller)
     note = "" if temperature == 1 else f", temperature {temperature:g}"
-    if images:
+    if axes == 2:
+        means, draws = (
+            np.asarray(draw(count, seed=seed, temperature=temperature)) for draw in (model.generate, model.sample)
+        )
+        names = _column_names(columns, draws.shape[-1], caller)[:MAX_CHANNELS]
+        title = f"Samples: p(x | z), z drawn from p(z){note}{_of_all(names, draws, 'channels')}"
+        return series(draws, means, names, title, ("draw", "mean"))
+    if axes == 3:
         means = np.asarray(model.generate(count, seed=seed, temperature=temperature))
         pixels = as_pixels(means, value_limits(model, means, 0.1) if x is None else value_limits(model, x))
         picture = mosaic(pixels, columns=math.ceil(math.sqrt(count)))
@@ -81,7 +98,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
     return histograms(draws, x, names, title, discrete=model.discrete)
 
 
-def latent_plane(model, x, labels=None, seed=0) -> "Figure":
+def latent_plane(model, x, labels=None, seed=0, classes=None) -> "Figure":
     """Draws the latent space: as a manifold of images where it has two dimensions, else by the data encoded in it.
 
     The manifold shows the means of p(x | z), z on a grid of quantiles of the standard normal. Otherwise the figure is a
@@ -91,8 +108,10 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     Args:
         model: a built model.
         x: shape (batch, *event); of more than 5000 examples, 5000 are drawn at random.
-        labels: None or shape (batch,): classes, at most 20, or numbers, which colour the scatter.
+        labels: None or shape (batch,): classes, or more than 20 different numbers, which colour the scatter. Of more
+            than 20 classes the most frequent have colours of their own.
         seed: integer, of the choice of examples.
+        classes: None or names, in which labels are places: `data.labels["test"]` in `data.classes`.
 
     Raises:
         ValueError: for an x that is misshapen or has fewer than two examples, or labels that do not fit.
@@ -107,6 +126,13 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     labels = None if labels is None else np.asarray(labels)
     if labels is not None and labels.shape != x.shape[:1]:
         raise ValueError(f"{caller} needs labels of shape ({len(x)},), one per example. Received: {labels.shape}.")
+    if classes is not None and (
+        labels is None or labels.dtype.kind not in "iu" or not 0 <= labels.min() <= labels.max() < len(classes)
+    ):
+        raise ValueError(
+            f"{caller} needs labels that are places in the {len(classes)} classes. "
+            f"Received: {None if labels is None else np.unique(labels)[:10].tolist()}."
+        )
     if size == 2 and len(model.event_shape) == 3:
         return manifold(model)
     if len(x) > MAX_POINTS:
@@ -117,12 +143,14 @@ def latent_plane(model, x, labels=None, seed=0) -> "Figure":
     if size == 1:
         stddevs = np.concatenate([np.asarray(posterior.stddev()) for posterior in posteriors]).reshape(len(x), 1)
         points = np.concatenate([means, stddevs], axis=1)
-        return scatter(points, labels, ("mean", "standard deviation"), "Latent space: q(z | x)")
+        return scatter(points, labels, ("mean", "standard deviation"), "Latent space: q(z | x)", classes)
     if size == 2:
-        return scatter(means, labels, ("z[0]", "z[1]"), "Latent space: means of q(z | x)")
+        return scatter(means, labels, ("z[0]", "z[1]"), "Latent space: means of q(z | x)", classes)
     scores, shares = principal_components(means)
     names = [f"component {i + 1} ({100 * share:.0f} % of the variance)" for i, share in enumerate(shares)]
-    return scatter(scores, labels, names, f"Latent space: means of q(z | x), {size} dimensions projected on two")
+    return scatter(
+        scores, labels, names, f"Latent space: means of q(z | x), {size} dimensions projected on two", classes
+    )
 
 
 def curves(history) -> "Figure":
@@ -167,14 +195,15 @@ def _check_model(model, caller: str) -> None:
         )
 
 
-def _are_images(model, caller: str) -> bool:
+def _axes(model, caller: str) -> int:
+    """The number of axes of an observation: 1 of a vector, 2 of a series, 3 of an image."""
     rank = len(model.event_shape)
-    if rank not in (1, 3):
+    if rank not in COUNTS:
         raise ValueError(
-            f"{caller} needs observations of shape (size,) or (height, width, channels). "
+            f"{caller} needs observations of shape (size,), (steps, channels) or (height, width, channels). "
             f"Received: event_shape={model.event_shape}."
         )
-    return rank == 3
+    return rank
 
 
 def _examples(model, x, caller: str, at_least: int = 1) -> np.ndarray:
@@ -201,5 +230,5 @@ def _column_names(columns, size: int, caller: str) -> list[str]:
     return names[:MAX_PANELS]
 
 
-def _of_all(names: list[str], x: np.ndarray) -> str:
-    return "" if len(names) == x.shape[-1] else f" (columns 0 to {len(names) - 1} of {x.shape[-1]})"
+def _of_all(names: list[str], x: np.ndarray, what: str = "columns") -> str:
+    return "" if len(names) == x.shape[-1] else f" ({what} 0 to {len(names) - 1} of {x.shape[-1]})"

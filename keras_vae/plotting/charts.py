@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, GREY = "#1f5fa8", "#c8391f", "#555555"
+MAX_CLASSES = 20  # colours of a scatter
 
 
 def tidy(axes: "Axes") -> "Axes":
@@ -69,6 +70,44 @@ def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title:
     return figure
 
 
+def series(x: np.ndarray, means: np.ndarray, names: list[str], title: str, words: tuple[str, str]) -> "Figure":
+    """Curves of `means` over those of `x`, both (count, steps, channels): four examples in a row, a channel in a panel.
+
+    Args:
+        x: in grey.
+        means: in blue.
+        names: of the channels that are drawn, each on a scale of its own.
+        title: of the figure.
+        words: what `x` and `means` are.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(x), 4)
+    rows = math.ceil(len(x) / columns) * len(names)
+    figure = Figure(figsize=(max(1.9 * columns, 5.0), 1.05 * rows + 0.8), dpi=DPI, layout="constrained")
+    for example in range(len(x)):
+        for channel, name in enumerate(names):
+            row = example // columns * len(names) + channel
+            axes = tidy(figure.add_subplot(rows, columns, row * columns + example % columns + 1))
+            axes.plot(x[example, :, channel], color=GREY, linewidth=0.8, alpha=0.7, label=words[0])
+            axes.plot(means[example, :, channel], color=BLUE, linewidth=1.3, label=words[1])
+            both = np.concatenate([x[..., channel].ravel(), means[..., channel].ravel()])
+            axes.set_ylim(_padded(both.min(), both.max()))
+            axes.locator_params(nbins=4)
+            if example % columns == 0:
+                axes.set_ylabel(name if len(name) <= 12 else f"{name[:11]}…", fontsize=8)
+            else:
+                axes.set_yticklabels([])
+            if channel < len(names) - 1:
+                axes.set_xticklabels([])
+            else:
+                axes.set_xlabel("step", fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
 def _bins(values: np.ndarray, discrete: bool) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if discrete and high - low <= 50:
@@ -86,19 +125,22 @@ def principal_components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centred @ (directions * np.sign(largest)).T, shares[:2]  # the sign is free: the largest entry is positive
 
 
-def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) -> "Figure":
-    """Scatter of points (count, 2), coloured by labels (count,) or None."""
+def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str, classes=None) -> "Figure":
+    """Scatter of points (count, 2), coloured by labels (count,), places in `classes` if there are any, or None.
+
+    Of more than 20 classes the 19 with the most points have colours of their own.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 4.6), dpi=DPI, layout="constrained")
     axes = tidy(figure.add_subplot())
     style: dict[str, Any] = {"s": 5 if len(points) > 2000 else 12, "alpha": 0.8, "linewidths": 0}
-    classes = [None] if labels is None else np.unique(labels)
+    groups = [] if labels is None else _groups(labels, classes)
     if labels is None:
         axes.scatter(*points.T, color=BLUE, **style)
-    elif len(classes) <= 20:
-        for color, label in zip(_colors(len(classes)), classes, strict=False):
-            axes.scatter(*points[labels == label].T, color=color, label=f"{label}", **style)
+    elif groups:
+        for color, (name, chosen) in zip(_colors(len(groups)), groups, strict=False):
+            axes.scatter(*points[chosen].T, color=color, label=name, **style)
         legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False, handletextpad=0.1)
         handles: list[Any] = legend.legend_handles
         for handle in handles:
@@ -113,6 +155,20 @@ def scatter(points: np.ndarray, labels: np.ndarray | None, names, title: str) ->
     axes.set_ylabel(names[1], fontsize=8)
     axes.set_title(title, fontsize=9)
     return figure
+
+
+def _groups(labels: np.ndarray, classes) -> list[tuple[str, np.ndarray]]:
+    """Name and points of each class, in the order of `classes`, or of the values; none of more than 20 numbers."""
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) > MAX_CLASSES and classes is None and labels.dtype.kind not in "OUS":
+        return []
+    shown = (
+        values if len(values) <= MAX_CLASSES else np.sort(values[np.argsort(-counts, kind="stable")][: MAX_CLASSES - 1])
+    )
+    groups = [(f"{value}" if classes is None else f"{classes[value]}", labels == value) for value in shown]
+    if len(shown) < len(values):
+        groups.append((f"{len(values) - len(shown):,} others", ~np.isin(labels, shown)))
+    return groups
 
 
 def _colors(count: int) -> list:

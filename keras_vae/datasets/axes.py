@@ -1,0 +1,92 @@
+"""What the axes of an array are: examples of vectors, of images or of series."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+CHANNELS = (1, 3, 4)  # of images
+CHUNK = 1_000  # rows looked at together
+
+
+def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """An array, which may lie on disk, in parts."""
+    for start in range(0, len(array), CHUNK):
+        yield array[start : start + CHUNK]
+
+
+def read_axes(
+    arrays: Sequence[np.ndarray], title: str, like: tuple[int, ...] | None = None
+) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Arrays as vectors (examples, size), series (examples, steps, channels) or images (examples, h, w, channels).
+
+    Four axes are images, channels first where the second axis is 1, 3 or 4 and the others are longer. Three axes are
+    images of one channel where the values are stored as bytes or booleans, or lie in [0, 1], else series.
+
+    Args:
+        arrays: one, or those of the splits, of one shape but for the number of examples.
+        title: what they are of, for messages.
+        like: None, or the shape of an example, where it is known.
+
+    Returns:
+        Views, without a copy, and what was chosen, in words.
+
+    Raises:
+        ValueError: for grey levels from 0 to 255 in three axes that are not stored as bytes: images or series.
+    """
+    reading, notes = _known(arrays[0], like) or _told(arrays, title)
+    return [reading(array) for array in arrays], notes
+
+
+def _as_they_are(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def _one_channel(array: np.ndarray) -> np.ndarray:
+    return array[..., None]
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, -1)
+
+
+Reading = tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]
+
+
+def _known(array: np.ndarray, like: tuple[int, ...] | None) -> Reading | None:
+    """The reading that gives examples of a shape."""
+    if like is not None:
+        for reading in (_as_they_are, _one_channel, _channels_last):
+            if reading(array).shape[1:] == like:
+                return reading, _moved(array) if reading is _channels_last else ()
+    return None
+
+
+def _told(arrays: Sequence[np.ndarray], title: str) -> Reading:
+    shape = arrays[0].shape
+    if len(shape) == 4 and shape[1] in CHANNELS and min(shape[2:]) > max(CHANNELS):
+        return _channels_last, _moved(arrays[0])
+    if len(shape) != 3:
+        return _as_they_are, ()
+    if all(array.dtype in (np.uint8, bool) for array in arrays):
+        return _one_channel, ()
+    parts = [part for array in arrays for part in chunks(array)]
+    low, high = min(part.min() for part in parts), max(part.max() for part in parts)
+    if low >= 0 and high <= 1:
+        return _one_channel, (f"three axes, read as {shape[1]} x {shape[2]} grey images: all values lie in [0, 1]",)
+    if low >= 0 and high == 255 and all((part == np.floor(part)).all() for part in parts):
+        raise ValueError(
+            "datasets.load needs arrays of three axes to be images or series. "
+            f"Received: {title} of shape {shape}, whole numbers to 255 of dtype {arrays[0].dtype}, which may be "
+            "either. Images: store x.astype('uint8'), or x[..., None]. Series: store them in other units."
+        )
+    return _as_they_are, (
+        f"three axes, read as series of {shape[1]} steps x {shape[2]} channels: values are neither bytes nor all in "
+        "[0, 1]",
+    )
+
+
+def _moved(array: np.ndarray) -> tuple[str, ...]:
+    shapes = [
+        "(" + ", ".join(["N", *map(str, shape[1:])]) + ")" for shape in (array.shape, _channels_last(array).shape)
+    ]
+    return (f"channels first, {shapes[0]}, read as {shapes[1]}",)
