@@ -1,5 +1,7 @@
 """NumPy arrays in `.npz` and `.npy` files."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from keras_vae.datasets.data import Source, sample_size
 from keras_vae.datasets.rows import ArrayRows, ReadRows, split_rows, whole_rows
 
 CHUNK = 1_000  # rows looked at together
+UNREADABLE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # of NumPy, for broken files
 
 
 def array_source(name: str, array: np.ndarray, seed: int, levels: float | None = None, whole: bool = False) -> Source:
@@ -19,8 +22,11 @@ def array_source(name: str, array: np.ndarray, seed: int, levels: float | None =
 
 def npz_source(path: Path, seed: int, whole: bool = False) -> Source:
     """One array, split at random, or the arrays train and test, with validation or a tenth of train for it."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name.removeprefix("x_"): file[name] for name in file.files if not name.startswith("y_")}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name.removeprefix("x_"): file[name] for name in file.files if not name.startswith("y_")}
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     if len(arrays) == 1:
         return array_source(str(path), next(iter(arrays.values())), seed, whole=whole)
     if not {"train", "test"} <= set(arrays):
@@ -52,8 +58,8 @@ def memory_mapped_source(path: Path, seed: int, whole: bool = False) -> Source:
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"datasets.load needs an .npy file of numbers. Received: {path}: {error}") from error
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     array = _as_rows(array, str(path), check=False)
     for start in range(0, len(array), CHUNK):
         _check_numbers(array[start : start + CHUNK], str(path), first_row=start)
@@ -68,8 +74,16 @@ def memory_mapped_source(path: Path, seed: int, whole: bool = False) -> Source:
     return Source(str(path), splits, _levels(splits["train"].sample(sample_size(array.shape[1:]))))
 
 
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    """What is wrong with a file; NumPy advises to unpickle what it can not read."""
+    why = "which holds something else" if "allow_pickle" in str(error) or "dtype" in str(error) else str(error)
+    return ValueError(f"datasets.load needs an {path.suffix} file of numbers. Received: {path}: {why}.")
+
+
 def _as_rows(array: np.ndarray, name: str, check: bool = True) -> np.ndarray:
     """The array as vectors (examples, size) or images (examples, height, width, channels)."""
+    if not isinstance(array, np.ndarray):  # another file in an .npz
+        raise ValueError(f"datasets.load needs arrays of numbers. Received: {name} with something else.")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"datasets.load needs numbers. Received: {name} of dtype {array.dtype}.")
     if array.ndim not in (2, 3, 4) or array.size == 0:
