@@ -223,9 +223,10 @@ class Run:
         data = self._load_data("train --resume")
         print(data)
         if min(data.sizes.values()) < 2:
+            sizes = ", ".join(f"{size:,} {name}" for name, size in data.sizes.items())
             raise ValueError(
-                f"train needs two examples in each split, 20 in all, for its figures. Received: {data.sizes} of "
-                f"{settings.data}."
+                "train needs at least 20 examples, or two in each split, for its figures. "
+                f"Received: {sizes} of {settings.data}."
             )
         if settings.network == "convolutional" and len(data.shape) != 3:
             raise ValueError(
@@ -347,7 +348,7 @@ class Run:
 
         settings, source = self.settings, self.settings.data
         if settings.sizes() and not Path(source).is_dir():
-            raise ValueError(f"{owner} needs a folder of images for --resize and --crop. Received: {source}.")
+            raise ValueError(f"train needs a folder of images for --resize and --crop. Received: {source}.")
         likelihood: Any = _likelihoods()[settings.likelihood] if settings.likelihood else None
         data: Any = source
         if settings.kinds:
