@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from keras_vae import evaluation
 from keras_vae.datasets import Data, Table
+from keras_vae.datasets.cells import Cells
+from keras_vae.datasets.columns import rows_of_table
 from keras_vae.datasets.writing import ENDINGS, write_columns
 from keras_vae.distributions import Columns, Standardized
 from keras_vae.distributions.standardized import InUnits
@@ -50,9 +52,14 @@ def reconstruct(model, test: tf.data.Dataset, output: Path) -> None:
     _write_rows(model, output, model.predict(test, verbose=0))
 
 
-def impute(model, test: tf.data.Dataset, output: Path, samples: int, seed: int) -> None:
-    """Writes the rows with their missing cells filled by their expectation."""
-    _write_rows(model, output, evaluation.impute(model, test, samples=samples, seed=seed))
+def impute(model, cells: Cells, output: Path, samples: int, seed: int) -> None:
+    """Writes a table with its missing cells filled by their expectation, other columns as they are; `.npz` rows."""
+    if output.suffix.lower() == ".npz":
+        rows = rows_of_table(model.likelihood, cells)
+        _write_rows(model, output, evaluation.impute(model, rows, samples=samples, seed=seed))
+    else:
+        table = evaluation.impute(model, cells.table, samples=samples, seed=seed)
+        write_columns(output, dict(zip(table.column_names, table.columns, strict=True)))
 
 
 def generate(model, output: Path, count: int, seed: int, temperature: float) -> None:
@@ -81,6 +88,11 @@ def check_output(model, name: str, output: Path) -> None:
     endings = (".png", *ENDINGS) if name == "generate" else ENDINGS
     if output.suffix.lower() not in endings:
         raise ValueError(f"{name} needs --output to end in {', '.join(endings)}. Received: {output}.")
+    if model is not None and name == "impute" and not isinstance(model.likelihood, Columns):
+        raise ValueError(
+            "impute needs a run whose model knows missing cells: train a table with --likelihood columns or --kinds. "
+            f"Received: a {type(model).__name__} of other data."
+        )
     rows = name in ("reconstruct", "impute", "generate") and output.suffix.lower() not in (".png", ".npz")
     if model is not None and model.takes.y is not None:
         raise ValueError(

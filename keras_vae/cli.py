@@ -4,12 +4,15 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 from keras_vae import __version__, interrupts
 from keras_vae.backend import check_backend
-from keras_vae.run_folder import PATIENCE
+from keras_vae.files import require_writable
+from keras_vae.refusals import on_command_line
+from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE
 
 REFUSALS = (
     ValueError,
@@ -17,7 +20,8 @@ REFUSALS = (
     OSError,
     FloatingPointError,
     ImportError,
-)  # what the package raises to say what is wrong
+    MemoryError,
+)  # what the package, the system and the libraries raise to say what is wrong
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,15 +29,37 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_args(arguments)
     try:
-        options.command(options, shlex.join(["keras-vae", *arguments]))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            options.command(options, shlex.join(["keras-vae", *arguments]))
+        sys.stdout.flush()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) or interrupts.received:  # it may come out as another error
             return _interrupted()
-        if not isinstance(error, REFUSALS) or os.environ.get("KERAS_VAE_TRACEBACK"):
+        if not _is_refusal(error) or os.environ.get("KERAS_VAE_TRACEBACK"):
             raise
-        print(f"keras-vae: error: {error}", file=sys.stderr)
+        print(f"keras-vae: error: {on_command_line(error, options.name)}", file=sys.stderr)
+        _drop_output()
         return 1
     return 0
+
+
+def _show_warning(message, *_, **__) -> None:
+    print(f"keras-vae: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Also what the runtime of TensorFlow raises: for a full disk, memory that is not there, data that are gone."""
+    tf = sys.modules.get("tensorflow")
+    return isinstance(error, REFUSALS) or (tf is not None and isinstance(error, tf.errors.OpError))
+
+
+def _drop_output() -> None:
+    """What can not be printed, to a full disk or a closed pipe, is not tried again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted() -> int:
@@ -70,10 +96,17 @@ DATA_HELP = (
 )
 
 
+def _not_empty(text: str) -> str:
+    """A name or path; an empty one would be the folder that the command runs in."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a name or a path")
+    return text
+
+
 def _add_train(commands) -> None:
     # Defaults are in run.Settings: a resumed run must know which options were given.
     parser = commands.add_parser("train", help="train a model and write everything about it to a folder")
-    parser.add_argument("data", nargs="?", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("data", nargs="?", type=_not_empty, metavar="DATA", help=DATA_HELP)
     parser.add_argument("--output", required=True, type=Path, metavar="RUN", help="the folder of the run")
     parser.add_argument(
         "--epochs",
@@ -82,12 +115,10 @@ def _add_train(commands) -> None:
     )
     parser.add_argument("--batch-size", type=int, help="examples per step (default: 32)")
     parser.add_argument("--latent-size", type=int, help="number of latent variables (default: 16)")
-    parser.add_argument(
-        "--network", choices=["dense", "convolutional"], help="encoder and decoder (default: dense, 200-200)"
-    )
+    parser.add_argument("--network", choices=NETWORKS, help="encoder and decoder (default: dense, 200-200)")
     parser.add_argument(
         "--likelihood",
-        choices=["bernoulli", "normal", "learned-scale-normal", "columns"],
+        choices=LIKELIHOODS,
         help="p(x | z): bernoulli draws binary observations from grey levels; columns gives each column of a table a "
         "kind of its own (default: what fits the data; columns for a table with texts or missing cells)",
     )
@@ -108,16 +139,16 @@ def _add_train(commands) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the interrupted run in RUN")
     existing.add_argument("--overwrite", action="store_true", help="delete the run that is in RUN first")
-    parser.set_defaults(command=_train)
+    parser.set_defaults(command=_train, name="train")
 
 
 def _add_evaluate(commands) -> None:
     parser = commands.add_parser("evaluate", help="score a trained model on a test set")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("data", nargs="?", metavar="DATA", help="default: the data of the run")
+    parser.add_argument("data", nargs="?", type=_not_empty, metavar="DATA", help="default: the data of the run")
     parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
-    parser.set_defaults(command=_evaluate)
+    parser.set_defaults(command=_evaluate, name="evaluate")
 
 
 def _add_score(commands) -> None:
@@ -144,7 +175,7 @@ def _add_to_file(commands, name: str, words: str) -> argparse.ArgumentParser:
     """A command that takes a run and data, and writes a file with a row for each row of the data."""
     parser = commands.add_parser(name, help=words)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("data", type=_not_empty, metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help=".csv, .tsv, .parquet, .arrow or .npz"
     )
@@ -166,14 +197,14 @@ def _add_generate(commands) -> None:
         help=".png, .npz with z and mean, or for a table .csv or .parquet (default: RUN/generated.png)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
-    parser.set_defaults(command=_generate)
+    parser.set_defaults(command=_generate, name="generate")
 
 
 def _add_export(commands) -> None:
     parser = commands.add_parser("export", help="write a SavedModel for TF Serving")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("path", type=Path, metavar="PATH", help='new folder that ends in a version, "models/digits/1"')
-    parser.set_defaults(command=_export)
+    parser.set_defaults(command=_export, name="export")
 
 
 def _train(options: argparse.Namespace, command: str) -> None:
@@ -212,6 +243,9 @@ def _to_file(options: argparse.Namespace, command: str) -> None:
 
 
 def _require_new(owner: str, output: Path, overwrite: bool) -> None:
+    if output.is_dir():
+        raise IsADirectoryError(f"{owner} needs --output to be a file. Received: {output}, which is a folder.")
+    require_writable(owner, output)
     if output.exists() and not overwrite:
         raise FileExistsError(f"{owner} needs a new file, or --overwrite. Received: {output}, which exists.")
 

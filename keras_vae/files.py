@@ -17,6 +17,25 @@ except ImportError:  # not on Windows
 LOCK = "writer.lock"
 
 
+def require_writable(owner: str, path: str | os.PathLike) -> None:
+    """Raises an error for a path that could not be written to, before any work is done that would be lost.
+
+    Args:
+        owner: for the message.
+        path: of a file or folder, perhaps in folders that do not exist yet.
+
+    Raises:
+        NotADirectoryError: where a file stands in the place of a folder on the way there.
+        PermissionError: where the user may not write.
+    """
+    path = Path(path).absolute()
+    above = next(part for part in path.parents if part.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{owner} needs a path in a folder. Received: {path}, where {above} is a file.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"{owner} needs a folder that can be written to. Received: {above}.")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a path of the same name to write to, whose file or folder takes the place of `path` when the block ends.

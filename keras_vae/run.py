@@ -1,11 +1,11 @@
 """A run: one folder that holds a model, how it was trained, its scores and its figures."""
 
-import csv
 import dataclasses
 import json
 import math
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,49 @@ from typing import Any
 import numpy as np
 
 from keras_vae import __version__
-from keras_vae.files import replacing, write_text
-from keras_vae.run_folder import PATIENCE, RunFolder
+from keras_vae.files import replacing, require_writable, write_text
+from keras_vae.refusals import in_both
+from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, RunFolder
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
+
+
+LEAST = {"epochs": 1, "batch_size": 1, "latent_size": 1, "samples": 1, "count": 1}
+NOT_NEGATIVE = ("patience", "beta", "temperature")
+CHOICES = {"network": NETWORKS, "likelihood": LIKELIHOODS}
+KINDS = (  # of columns; others need more than a column, or more than its name says
+    *("Normal", "LearnedScaleNormal", "FixedScaleNormal", "NormalMixture", "Laplace", "StudentT", "LogNormal"),
+    *("Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial", "Bernoulli", "ContinuousBernoulli", "Categorical"),
+)
+
+
+def check_options(command: str, options: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for options of a command that are out of their range; None was not given.
+
+    Args:
+        command: its name.
+        options: by name, "batch_size" of --batch-size.
+    """
+    for name, value in options.items():
+        needed = None if value is None else _needed(command, name, value)
+        if needed is not None:
+            raise ValueError(f"{command} needs --{name.replace('_', '-')} to be {needed}. Received: {value}.")
+
+
+def _needed(command: str, name: str, value: Any) -> str | None:
+    """What an option has to be, where it is not."""
+    if name in CHOICES and value not in CHOICES[name]:
+        return f"one of {', '.join(CHOICES[name])}"
+    if name in LEAST and value < LEAST[name]:
+        return f"{LEAST[name]} or more"
+    if name in NOT_NEGATIVE and not 0 <= value < math.inf:
+        return "0 or more"
+    if name == "learning_rate" and not 0 < value < math.inf:
+        return "a positive number"
+    least = 0 if command == "train" else -(2**31)  # Keras's own seed is not negative
+    if name == "seed" and not least <= value < 2**31:
+        return f"a whole number from {least:,} to {2**31 - 1:,}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -39,14 +78,13 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "latent_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"train needs --{name.replace('_', '-')} to be 1 or more. Received: {value}.")
-        if self.patience is not None and self.patience < 0:
-            raise ValueError(f"train needs --patience to be 0 or more. Received: {self.patience}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"train needs --learning-rate to be a positive number. Received: {self.learning_rate}.")
+        for field in dataclasses.fields(self):  # a run.json may hold anything
+            value = getattr(self, field.name)
+            kind: Any = int | float if field.type is float else field.type
+            if not isinstance(value, kind) or isinstance(value, bool):
+                words = getattr(field.type, "__name__", field.type)
+                raise ValueError(f"train needs {field.name} to be of type {words}. Received: {value!r}.")
+        check_options("train", dataclasses.asdict(self))
         if self.kinds and self.likelihood:
             raise ValueError(
                 f"train needs --kinds or --likelihood, not both. Received: {self.kinds} and {self.likelihood}."
@@ -61,7 +99,7 @@ class Settings:
             given = getattr(self, name)
             if given is not None:
                 height, sign, width = given.partition("x")
-                if not (sign and height.isdecimal() and width.isdecimal()):
+                if not (sign and height.isdecimal() and width.isdecimal() and int(height) and int(width)):
                     raise ValueError(f"train needs --{name} to be HEIGHTxWIDTH, 28x28. Received: {given}.")
                 sizes[name] = int(height), int(width)
         return sizes
@@ -159,7 +197,12 @@ class Run:
                     f"Received: {path / 'run.json'} with {', '.join(unknown)}."
                 )
             settings = {"grey_levels": False} | settings  # older runs have fractions
-            return cls(path, Settings(**settings), None, fingerprint)
+            try:
+                return cls(path, Settings(**settings), None, fingerprint)
+            except ValueError as error:
+                raise ValueError(
+                    f"keras-vae needs the run.json that train wrote. Received: {path / 'run.json'}: {error}"
+                ) from None
         if (path / "model.keras").is_file():
             return cls(path, None)
         raise FileNotFoundError(
@@ -176,13 +219,20 @@ class Run:
         from keras_vae import ELBO, callbacks
 
         settings = self.settings
+        if self.folder.resumes and (self.path / "history.csv").is_file():
+            _read_history(self.path / "history.csv")  # refused before hours of training, not behind them
         keras.utils.set_random_seed(settings.seed)
         data = self._load_data("train --resume")
         print(data)
         if min(data.sizes.values()) < 2:
+            sizes = ", ".join(f"{size:,} {name}" for name, size in data.sizes.items())
             raise ValueError(
-                f"train needs two examples in each split, 20 in all, for its figures. Received: {data.sizes} of "
-                f"{settings.data}."
+                "train needs at least 20 examples, or two in each split, for its figures. "
+                f"Received: {sizes} of {settings.data}."
+            )
+        if settings.network == "convolutional" and len(data.shape) != 3:
+            raise ValueError(
+                f"train needs images for --network convolutional. Received: {settings.data} of {data.shape[0]} values."
             )
         model = _build_model(settings, data)
         model.compile(
@@ -234,6 +284,7 @@ class Run:
         """Scores the model on the test split of its own data or of another source; see `answers.scores`."""
         from keras_vae import answers
 
+        check_options("evaluate", {"samples": samples, "seed": seed})
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
@@ -245,29 +296,37 @@ class Run:
         """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ..."""
         from keras_vae import answers
 
+        check_options(name, options)
         answers.check_output(None, name, output)
         model = self._load_model()
         answers.check_output(model, name, output)
-        data = self._load_for(model, source)
-        if name == "score" and data.labels:
-            options["labels"] = np.array(data.classes)[data.labels["test"]]
-        getattr(answers, name)(model, data.test, output, **options)
+        data: Any = source if name != "impute" else self._cells_for(model, source)
+        loaded = self._load_for(model, data)
+        if name == "score" and loaded.labels:
+            options["labels"] = np.array(loaded.classes)[loaded.labels["test"]]
+        getattr(answers, name)(model, data if name == "impute" else loaded.test, output, **options)
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
         """Writes what the model generates; see `answers.generate`."""
         from keras_vae import answers
 
+        check_options("generate", {"count": count, "seed": seed, "temperature": temperature})
         answers.check_output(None, "generate", output)
-        if count < 1:
-            raise ValueError(f"generate needs --count to be 1 or more. Received: {count}.")
         model = self._load_model()
         answers.check_output(model, "generate", output)
         answers.generate(model, output, count, seed, temperature)
 
     def export(self, path: Path) -> None:
         """Writes the model as a SavedModel."""
+        if not (path.name.isascii() and path.name.isdecimal()):  # TF Serving looks for no other folder
+            versions = [int(part.name) for part in path.glob("*") if part.name.isascii() and part.name.isdecimal()]
+            raise ValueError(
+                "export needs PATH to end in a version, a whole number, for TF Serving looks for no other folder. "
+                f"Received: {path}; {path / str(max(versions, default=0) + 1)} would be one."
+            )
         if path.exists():  # said before the seconds that loading takes
             raise FileExistsError(f"export needs a folder that does not exist yet. Received: {path}, which exists.")
+        require_writable("export", path)
         self._load_model().export(path)
 
     def _load_model(self):
@@ -278,7 +337,10 @@ class Run:
                 f"keras-vae needs a run that has finished training. Received: {self.path}, without model.keras; "
                 "`keras-vae train --resume` goes on with it."
             )
-        model = load_model(self.path / "model.keras")
+        try:
+            model = load_model(self.path / "model.keras")
+        except ValueError as error:
+            raise in_both(error, str(error).replace("load_model needs", "keras-vae needs", 1)) from error.__cause__
         if not model.compiled:  # saved without its optimizer
             model.compile()
         return model
@@ -289,6 +351,8 @@ class Run:
         from keras_vae.datasets.cells import is_table, read_cells
 
         settings, source = self.settings, self.settings.data
+        if settings.sizes() and not Path(source).is_dir():
+            raise ValueError(f"train needs a folder of images for --resize and --crop. Received: {source}.")
         likelihood: Any = _likelihoods()[settings.likelihood] if settings.likelihood else None
         data: Any = source
         if settings.kinds:
@@ -312,7 +376,17 @@ class Run:
             )
         return loaded
 
-    def _load_for(self, model, source: str):
+    def _cells_for(self, model, source: str):
+        """The table that a path leads to, "007" in a column that the model does not know as it stands there."""
+        from keras_vae.datasets.cells import is_table, read_cells
+        from keras_vae.datasets.columns import Table
+
+        if not is_table(source) or not Path(source).is_file():
+            return source
+        numbers = [column.name for column in Table.of(model.likelihood).columns if not column.categories]
+        return read_cells(source, [name for name in read_cells(source).names if name not in numbers])
+
+    def _load_for(self, model, source):
         """All examples of a source, to be scored by a model."""
         from keras_vae import Columns, datasets
         from keras_vae.distributions.standardized import InUnits
@@ -320,7 +394,7 @@ class Run:
         settings = self.settings or Settings()
         layer = model.likelihood.layer if isinstance(model.likelihood, InUnits) else model.likelihood
         kind = None if isinstance(layer, Columns) else type(layer)
-        sizes: dict[str, Any] = settings.sizes() if Path(source).is_dir() else {}
+        sizes: dict[str, Any] = settings.sizes() if isinstance(source, str) and Path(source).is_dir() else {}
         loaded = datasets.load(source, settings.batch_size, kind, settings.seed, like=model, whole=True, **sizes)
         old = self.settings is not None and self.fingerprint is None
         if old and loaded.has_units and layer is model.likelihood:
@@ -384,15 +458,13 @@ def _kinds(names: dict[str, str]) -> dict:
     """Distribution layers by column, of the names of their classes; None for "-"."""
     from keras_vae import distributions
 
-    kinds = {name: getattr(distributions, kind, None) for name, kind in names.items()}
-    for name, kind in kinds.items():
-        known = isinstance(kind, type) and issubclass(kind, distributions.DistributionLayer)
-        if not known and names[name] != "-":
+    for name, kind in names.items():
+        if kind not in (*KINDS, "-"):
             raise ValueError(
-                "train needs --kinds of the names of distributions, such as Normal, LogNormal, Poisson, "
-                f"NegativeBinomial, Bernoulli, Categorical, or - to leave a column out. Received: {name}={names[name]}."
+                f"train needs --kinds of the names of distributions, {', '.join(KINDS)}, or - to leave a column out. "
+                f"Received: {name}={kind}."
             )
-    return kinds
+    return {name: None if kind == "-" else getattr(distributions, kind) for name, kind in names.items()}
 
 
 def _build_model(settings: Settings, data):
@@ -416,9 +488,12 @@ def _build_model(settings: Settings, data):
 
 
 def _read_history(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    from keras_vae.callbacks.training import read_history
+
+    rows = read_history(path)
+    if not rows:
+        raise ValueError(f"train needs the history.csv of its run. Received: {path}, without epochs.")
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
 
 
 def _versions() -> dict[str, str]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_vae.files import locked, write_text
+from keras_vae.files import locked, require_writable, write_text
 
 PATIENCE = 20  # epochs without a better validation loss, where the number of epochs is not given
+NETWORKS = ("dense", "convolutional")
+LIKELIHOODS = ("bernoulli", "normal", "learned-scale-normal", "columns")
 LOCK = "run.lock"  # held by the process that trains
 WRITTEN = (  # what a run writes in its folder
     *("run.json", "checkpoint", "history.csv", "model.keras", "saved_model", "metrics.json", "generated.png"),
@@ -41,13 +43,14 @@ class RunFolder:
         Raises:
             ValueError: for a `run.json` that is no such file.
         """
+        needs = f"keras-vae needs the run.json that train wrote. Received: {path / 'run.json'}"
         try:
             settings = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            return settings.pop("id", None), settings.pop("fingerprint", None), settings
-        except (ValueError, AttributeError) as error:
-            raise ValueError(
-                f"keras-vae needs the run.json that train wrote. Received: {path / 'run.json'}: {error}"
-            ) from None
+        except ValueError as error:
+            raise ValueError(f"{needs}: {error}") from None
+        if not isinstance(settings, dict):
+            raise ValueError(f"{needs}, which holds a {type(settings).__name__}.")
+        return settings.pop("id", None), settings.pop("fingerprint", None), settings
 
     def check(self) -> None:
         """Raises an error for a folder that can not be trained in.
@@ -58,6 +61,7 @@ class RunFolder:
                 is False.
             ValueError: to resume a run, where the folder or its checkpoint is of another one.
         """
+        require_writable("train", self.path)
         if (self.path / LOCK).is_file():
             with locked(self.path / LOCK, create=False) as held:
                 self._refuse_unless(held)
@@ -97,7 +101,7 @@ class RunFolder:
                 f"train needs the folder of its run. Received: {self.path}, in which another process has begun a run."
             )
         mark = self.path / "checkpoint" / MARK
-        of_checkpoint = mark.read_text(encoding="utf-8").strip() if mark.is_file() else None
+        of_checkpoint = mark.read_text(encoding="utf-8", errors="replace").strip() if mark.is_file() else None
         if of_checkpoint != identity and any(self.path.glob("checkpoint/epoch-*")):
             raise ValueError(
                 f"train needs the checkpoint of its run. Received: {mark.parent}, which is of another run."
@@ -111,8 +115,13 @@ class RunFolder:
 
     def _check_contents(self) -> None:
         if self.resumes:
+            for part in self.parts():
+                if part.name in WRITTEN and part.suffix and part.is_dir():
+                    raise IsADirectoryError(
+                        f"train --resume needs the files of a run. Received: {part}, which is a folder."
+                    )
             self.check_identity()
-        elif self.path.is_file() or (self.parts() and not (self.path / "run.json").is_file()):
+        elif self._is_file() or (self.parts() and not (self.path / "run.json").is_file()):
             raise FileExistsError(
                 f"train needs --output to be a new or empty folder. Received: {self.path}, which is not a run."
             )
@@ -121,6 +130,9 @@ class RunFolder:
                 f"train needs --output to be a new folder, or --resume or --overwrite. Received: {self.path}, which "
                 "holds another run."
             )
+
+    def _is_file(self) -> bool:
+        return self.path.exists() and not self.path.is_dir()
 
     def parts(self) -> list[Path]:
         """What is in the folder, beside the lock."""

@@ -175,7 +175,10 @@ def test_evaluate_generate_export(trained, tmp_path, capsys):
         (["train", "--output", "{new}", "--epochs", "0"], "--epochs to be 1 or more. Received: 0"),
         (["train", "--output", "{new}", "--learning-rate", "-1"], "--learning-rate to be a positive number"),
         (["train", "none.csv", "--output", "{new}"], "none.csv"),
-        (["train", "{text}", "--output", "{run}", "--overwrite"], "at least 10 examples to split. Received: 1"),
+        (
+            ["train", "{text}", "--output", "{run}", "--overwrite"],
+            "20 examples, two for each split. Received: 1",
+        ),
         (["train", "{text}", "--output", "{new}", "--likelihood", "normal"], "numeric columns"),
         (["train", "{text}", "--output", "{new}", "--kinds", "city=Name"], "--kinds of the names of distributions"),
         (["train", "{text}", "--output", "{new}", "--kinds", "city"], "train needs --kinds such as age=Normal"),

@@ -81,7 +81,8 @@ def test_answers_are_typed_rows_in_the_units_of_the_table(trained, tmp_path):
 
     command("impute", run, data, "--output", tmp_path / "filled.csv", "--samples", "50")
     filled = pd.read_csv(tmp_path / "filled.csv")
-    assert list(filled) == ["height", "visits", "town"]
+    assert list(filled) == ["town", "id", "visits", "height"], "all columns of the file, in its order"
+    assert filled["id"].tolist() == others["id"].tolist()
     np.testing.assert_allclose(filled["height"][5:], others["height"][5:])
     assert filled["height"][:5].between(120, 220).all()
     assert filled["town"].tolist() == others["town"].tolist()
@@ -104,6 +105,23 @@ def test_answers_are_typed_rows_in_the_units_of_the_table(trained, tmp_path):
     assert cli.main(["encode", str(run), str(data), "--output", str(tmp_path / "codes.npz")]) == 1, (
         "it is there already"
     )
+
+
+def test_impute_keeps_the_other_columns_of_a_text_file(trained, tmp_path):
+    others = people(12).assign(id=[f"{row:03d}" for row in range(12)], share="1,50", day="2024-01-02")
+    others.loc[:4, "height"] = np.nan
+    others.to_csv(tmp_path / "others.csv", index=False)
+    for name in ("filled.csv", "filled.parquet", "filled.npz"):
+        command("impute", trained[0] / "run", tmp_path / "others.csv", "--output", tmp_path / name, "--samples", "5")
+    filled = pd.read_csv(tmp_path / "filled.csv", dtype=str)
+    assert list(filled) == list(others)
+    for name in ("id", "share", "day", "town"):
+        assert filled[name].tolist() == others[name].tolist()
+    typed = pd.read_parquet(tmp_path / "filled.parquet")
+    assert typed["visits"].tolist() == others["visits"].tolist()
+    np.testing.assert_array_equal(typed["height"][5:], others["height"][5:])
+    assert typed["height"].notna().all()
+    assert np.load(tmp_path / "filled.npz")["x"].shape == (12, 3)
 
 
 def test_a_file_is_scored_whole_and_by_the_units_of_the_run(tmp_path, capsys):

@@ -63,7 +63,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         if self.kept > 1:
             epochs = smallest(self.model.distribute_strategy, epochs)
         if epochs:
-            self.model.load_weights(dict(self._backups())[epochs])
+            file = dict(self._backups())[epochs]
+            try:
+                self.model.load_weights(file)
+            except (OSError, ValueError, KeyError) as error:
+                raise ValueError(
+                    f"BackupAndRestore needs weights of this model that it has written. Received: {file}: {error}"
+                ) from error
             keras_names.start_at(self.model, epochs)
             if epochs >= self.params["epochs"] and self.params["verbose"]:
                 print(f"{self.directory} holds {epochs} epochs: nothing is left to train.")
@@ -105,8 +111,7 @@ class HistoryLogger(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.begin = time.perf_counter()
         if not self.rows and epoch and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
+            rows = read_history(self.path)
             self.rows = [row for row in rows if int(row["epoch"]) <= epoch]  # a killed run may be ahead of its backup
             missing = sorted({*range(1, epoch + 1)} - {int(row["epoch"]) for row in self.rows})
             if missing:
@@ -124,6 +129,27 @@ class HistoryLogger(keras.callbacks.Callback):
             writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.rows for name in row)))
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+def read_history(path: str | os.PathLike) -> list[dict[str, str]]:
+    """The figures of each epoch, texts by name, of a file that `HistoryLogger` has written.
+
+    Raises:
+        ValueError: for any other file.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            int(row["epoch"])
+            for figure in row.values():
+                if not isinstance(figure, str):
+                    raise ValueError("a line with more or fewer cells than names")
+                float(figure or "nan")
+    except (ValueError, KeyError, csv.Error) as error:
+        why = "no column epoch" if isinstance(error, KeyError) else error
+        raise ValueError(f"HistoryLogger needs a file that it has written. Received: {path}: {why}") from None
+    return rows
 
 
 class SaveFigure(keras.callbacks.Callback):

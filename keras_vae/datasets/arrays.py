@@ -2,6 +2,7 @@
 
 import dataclasses
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from keras_vae.datasets.data import Source, sample_size
 from keras_vae.datasets.labels import Labels, labels_of
 from keras_vae.datasets.rows import ArrayRows, ReadRows, named_split, split_rows, whole_rows
 
+UNREADABLE = (ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # of NumPy, for broken files
 OBSERVED = ("", "x", "image", "images", "data")  # names of arrays in an .npz file, beside that of a split
 TARGETS = ("y", "label", "labels", "target", "targets")
 
@@ -150,22 +152,30 @@ def memory_mapped_source(path: Path, seed: int, whole: bool = False, like: tuple
 
 def _opened(path: Path):
     """The array of an `.npy` file, left on disk, or the arrays of an `.npz` file."""
-    needs = f"datasets.load needs an {path.suffix} file of numbers"
     try:
         opened = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{needs}. Received: {path}: {error}") from error
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
     if isinstance(opened, np.ndarray) is not (path.suffix == ".npy"):
-        raise ValueError(f"{needs}. Received: {path}, a file of another kind.")
+        raise _unreadable(path, ValueError("a file of another kind"))
     return opened
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    """What is wrong with a file; NumPy advises to unpickle what it can not read."""
+    why = "which holds something else" if "allow_pickle" in str(error) or "dtype" in str(error) else str(error)
+    return ValueError(f"datasets.load needs an {path.suffix} file of numbers. Received: {path}: {why}.")
 
 
 def _array(file, name: str, path: Path) -> np.ndarray:
     """An array of an `.npz` file."""
     try:
-        return file[name]
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"datasets.load needs arrays of numbers. Received: {path}: {name}: {error}") from error
+        array = file[name]
+    except UNREADABLE as error:
+        raise _unreadable(path, error) from None
+    if not isinstance(array, np.ndarray):  # another file in an .npz
+        raise ValueError(f"datasets.load needs arrays of numbers. Received: {path}: {name} with something else.")
+    return array
 
 
 def _targets(file, name: str) -> np.ndarray | None:

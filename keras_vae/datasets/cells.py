@@ -77,7 +77,7 @@ def read_cells(source, texts: Collection[str] = ()) -> Cells:
         path = Path(source)
         try:
             cells = _read_text(path, texts) if _ending(path) in TEXTS else _read_binary(path)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, csv.Error) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None

@@ -26,6 +26,7 @@ from keras_vae.distributions import (
 )
 from keras_vae.distributions.supports import Counts, ZerosAndOnes
 from keras_vae.files import write_text
+from keras_vae.refusals import in_both
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,8 +94,24 @@ class Column:
             ValueError: for a cell that is not of this column's kind.
         """
         values = self.numbers(cells, place)
-        self.layer().check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
+        layer, rows = self.layer(), np.flatnonzero(~np.isnan(values))
+        known = values[rows, None]
+        try:
+            layer.check_values(known, f"values of column {self.name!r}")
+        except ValueError:
+            allowed = np.reshape(layer.support.contains(known), -1)
+            if allowed.all():
+                raise
+            raise ValueError(
+                f"A column of kind {self.kind.__name__} needs values of column {self.name!r} {layer.support.needed} "
+                f"Received: {self._where(int(rows[np.argmin(allowed)]), cells, place)}."
+            ) from None
         return values
+
+    def _where(self, row: int, cells, place: Place | None) -> str:
+        if place is not None:
+            return place(row, self.name)
+        return f"row {row}, column {self.name!r}: {as_arrow(cells)[row].as_py()!r}"
 
     def numbers(self, cells, place: Place | None = None) -> np.ndarray:
         """The same for any numbers, whether or not the kind has them."""
@@ -109,11 +126,9 @@ class Column:
         bad = np.flatnonzero(np.isinf(values))
         if len(bad):
             needs = f"one of {', '.join(self.categories)}" if self.categories else "a finite number"
-            row = int(bad[0])
-            where = place(row, self.name) if place else f"row {row}, column {self.name!r}: {column[row].as_py()!r}"
             raise ValueError(
                 f"A column of kind {self.kind.__name__} needs {needs} in each cell that is not empty. "
-                f"Received: {where}."
+                f"Received: {self._where(int(bad[0]), cells, place)}."
             )
         return values
 
@@ -204,7 +219,8 @@ class Table:
         absent = [name for name in self.names if name not in cells.names]
         if absent:
             raise ValueError(
-                f"Table needs the columns {', '.join(self.names)}. Received: none named {', '.join(map(repr, absent))}."
+                f"A table of these columns needs the columns {', '.join(self.names)}. Received: none named "
+                f"{', '.join(map(repr, absent))} in {cells.title}."
             )
         return cells.table
 
@@ -260,24 +276,38 @@ def rows_of_table(likelihood: Any, source):
     Raises:
         ValueError: for a column that is not there, and for cells that are missing, or of another kind.
     """
-    typed = isinstance(likelihood, Columns) and all(map(_is_known, likelihood.columns.values()))
-    if not typed and not (isinstance(likelihood, Standardized) and likelihood.names is not None):
+    table = table_of(likelihood)
+    if table is None:
         return source
     cells = read_cells(source)
-    names = list(likelihood.columns) if typed else likelihood.names
-    if cells.names == [str(place) for place in range(len(names))]:  # a frame that was given no names
+    if is_unnamed(cells, table):
         return source
-    table = Table.of(likelihood) if typed else Table(tuple(Column(name, Normal) for name in names))
     # Not what their kinds have: the model looks at that, whose layers may have arguments of their own.
     rows = np.stack(
         [column.numbers(table.found_in(cells)[column.name], cells.place) for column in table.columns], axis=1
     )
-    if not typed and np.isnan(rows).any():
+    if not isinstance(likelihood, Columns) and np.isnan(rows).any():
         row, place = np.argwhere(np.isnan(rows))[0].tolist()
         raise ValueError(
-            f"A model of numbers needs a finite number in each cell. Received: {cells.place(row, names[place])}."
+            f"A model of numbers needs a finite number in each cell. Received: {cells.place(row, table.names[place])}."
         )
     return rows
+
+
+def table_of(likelihood: Any) -> Table | None:
+    """The table whose rows a likelihood is of; None where it does not know the names or the categories of columns."""
+    if isinstance(likelihood, Columns):
+        return Table.of(likelihood) if all(map(_is_known, likelihood.columns.values())) else None
+    if not isinstance(likelihood, Standardized) or likelihood.names is None:
+        return None
+    kinds = {Counts: Poisson, ZerosAndOnes: Bernoulli}  # whose cells are whole numbers
+    kind = next((kind for support, kind in kinds.items() if isinstance(likelihood.support, support)), Normal)
+    return Table(tuple(Column(name, kind) for name in likelihood.names))
+
+
+def is_unnamed(cells: Cells, table: Table) -> bool:
+    """Whether this is a frame that was given no names: its columns are in the order of the table's."""
+    return cells.names == [str(place) for place in range(len(table.columns))]
 
 
 def _is_known(layer: DistributionLayer) -> bool:
@@ -336,10 +366,13 @@ def describe_column(
         words = [place for place, number in enumerate(of_text) if number is None]
         of_words = int(np.isin(codes, words).sum())
         if kind is None and of_words < known.sum() / 2:
-            raise ValueError(
+            message = (
                 f"datasets.load needs columns of numbers or of texts. Received: {source}, column {name!r} with "
                 f"{int(known.sum()) - of_words:,} numbers and {of_words:,} texts, such as {texts[words[0]]!r}. If they "
-                f"name categories, say likelihood={{{name!r}: Categorical}}."
+                "name categories, say"
+            )
+            raise in_both(
+                ValueError(f"{message} likelihood={{{name!r}: Categorical}}."), f"{message} --kinds {name}=Categorical."
             )
         if categorical and len(texts) > MOST_CATEGORIES:
             return _refused(name, kind, source, f"{len(texts):,} different texts, such as {first!r}")
@@ -361,10 +394,11 @@ def _refused(name: str, kind: type[DistributionLayer] | None, source: str, why: 
     """Why a column is left out, or the error for one whose kind was given."""
     if kind is None:
         return f"left out: {why}"
-    raise ValueError(
+    message = (
         f"datasets.load needs different values in a column of kind {kind.__name__}, and at most {MOST_CATEGORIES} "
-        f"categories. Received: {source}, column {name!r}: {why}. Leave it out with likelihood={{{name!r}: None}}."
+        f"categories. Received: {source}, column {name!r}: {why}. Leave it out with"
     )
+    raise in_both(ValueError(f"{message} likelihood={{{name!r}: None}}."), f"{message} --kinds {name}=-.")
 
 
 def _kind_of(values: np.ndarray) -> type[DistributionLayer]:

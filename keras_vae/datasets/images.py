@@ -10,6 +10,7 @@ import numpy as np
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.labels import Labels, labels_of
 from keras_vae.datasets.rows import ReadRows, named_split, split_rows, whole_rows
+from keras_vae.refusals import in_both
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -204,9 +205,13 @@ def _one_size(path: Path, files: list[Path], sizes: list[tuple[int, int]]) -> tu
         f"{count:,} of {height} x {width}, such as {files[sizes.index((height, width))]}"
         for (height, width), count in counts.most_common(5)
     ]
-    raise ValueError(
+    message = (
         f"datasets.load needs images of one height and width. Received: {path} with {len(counts):,} sizes: "
-        f"{'; '.join(found)}. resize=(height, width) scales all of them, crop=(height, width) cuts their middle."
+        f"{'; '.join(found)}."
+    )
+    raise in_both(
+        ValueError(f"{message} resize=(height, width) scales all of them, crop=(height, width) cuts their middle."),
+        f"{message} train --resize HEIGHTxWIDTH scales all of them, --crop HEIGHTxWIDTH cuts their middle.",
     )
 
 

@@ -15,6 +15,7 @@ from keras_vae.datasets.images import Size, folder_source
 from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
 from keras_vae.distributions import Columns, DistributionLayer, GreyLevels, Standardized
+from keras_vae.refusals import in_both
 
 FILES = {".npz": npz_source, ".npy": memory_mapped_source}
 ENDINGS = (*TEXTS, *BINARIES)
@@ -100,7 +101,7 @@ def load(
     seed = whole_seed("datasets.load", seed)
     size = Size(resize, crop)
     if size != Size() and not (isinstance(source, str | os.PathLike) and Path(source).is_dir()):
-        raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {source}.")
+        raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {_title(source)}.")
     names, table = _columns_of(like)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or table is not None
     kind = likelihood if _is_kind(likelihood) and not typed else None
@@ -194,8 +195,15 @@ def _find_table(source, seed: int, likelihood, like, table: Table | None, whole:
     if isinstance(source, str | os.PathLike) and (is_table(source) or Path(source).suffix):
         _require_file(Path(source))
     if not is_table(source):
-        raise ValueError(f"datasets.load needs {TABLES} for columns of different kinds. Received: {source}.")
+        raise in_both(
+            ValueError(f"datasets.load needs {TABLES} for columns of different kinds. Received: {_title(source)}."),
+            f"datasets.load needs a table ({', '.join(ENDINGS)}) for columns of different kinds. Received: {source}.",
+        )
     return typed_source(source, seed, kinds, table, whole)
+
+
+def _title(source) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
 
 
 def _require_file(path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import CALLS, IndexedBatches, epochs, number_of_batches, shuffled_blocks
+from keras_vae.refusals import in_both
 
 # From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations; of
 # examples with labels from pairs to pairs.
@@ -209,7 +210,11 @@ def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
         ValueError: for fewer than ten rows.
     """
     if size < 10:
-        raise ValueError(f"datasets.load needs at least 10 examples to split. Received: {size} in {owner}.")
+        received = f"Received: {size} in {owner}."
+        raise in_both(
+            ValueError(f"datasets.load needs at least 10 examples to split. {received}"),
+            f"datasets.load needs at least 20 examples, two for each split. {received}",
+        )
     order = np.random.default_rng(seed % 2**32).permutation(size)
     tenth = size // 10
     parts = {"train": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}

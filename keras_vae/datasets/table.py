@@ -10,8 +10,9 @@ from keras_vae.datasets.columns import Column, Table, describe_column
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.rows import ArrayRows, split_rows, whole_rows
 from keras_vae.distributions import Categorical, DistributionLayer
+from keras_vae.refusals import in_both
 
-TYPED = "likelihood=Columns reads columns of different kinds with missing values."
+TYPED = "reads columns of different kinds with missing values."
 
 
 def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole: bool = False) -> Source:
@@ -34,13 +35,12 @@ def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole:
         first = ", ".join(cells.place(_first_text(cells, name), name) for name in others[:5])
         first = first.replace(f", {cells.title}", "")  # said once
         words = "dates" if all(is_date(cells.table[name]) for name in others) else "text"
-        raise ValueError(f"datasets.load needs numeric columns. Received: {words} in {first}. {TYPED}")
+        raise _untyped(f"datasets.load needs numeric columns. Received: {words} in {first}.", like)
     for name, column in numbers.items():
         if not np.isfinite(column).all():
             row = int(np.argmin(np.isfinite(column)))
-            raise ValueError(
-                f"datasets.load needs a finite number in each cell. Received: {cells.place(row, name)}. {TYPED}"
-            )
+            where = cells.place(row, name)
+            raise _untyped(f"datasets.load needs a finite number in each cell. Received: {where}.", like)
     splits = _splits(list(numbers.values()), seed, cells.title, whole)
     return Source(cells.title, splits, columns=like or names, notes=cells.notes)
 
@@ -72,10 +72,8 @@ def typed_source(
     cells = read_cells(given, texts)
     for name in kinds:
         if name not in cells.names:
-            raise ValueError(
-                f"datasets.load needs likelihood to name columns of {cells.title}: {', '.join(cells.names)}. "
-                f"Received: {name!r}."
-            )
+            needs = f"to name columns of {cells.title}: {', '.join(cells.names)}. Received: {name!r}."
+            raise in_both(ValueError(f"datasets.load needs likelihood {needs}"), f"datasets.load needs --kinds {needs}")
     notes = cells.notes
     table = like
     if table is None:
@@ -95,8 +93,15 @@ def typed_source(
                 f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
             )
         table = Table(columns)
-    values = table.values_of(cells.table, cells.place)
+    values = table.values_of(cells, cells.place)
     return Source(cells.title, _splits(values, seed, cells.title, whole), columns=table.names, table=table, notes=notes)
+
+
+def _untyped(message: str, like: tuple[str, ...] | None) -> ValueError:
+    """What a table of numbers alone can not hold, and what could: not where the columns are those of a model."""
+    if like is not None:
+        return ValueError(message)
+    return in_both(ValueError(f"{message} likelihood=Columns {TYPED}"), f"{message} train --likelihood columns {TYPED}")
 
 
 def _names_like(cells: Cells, wanted: tuple[str, ...]) -> tuple[str, ...]:

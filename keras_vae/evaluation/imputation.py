@@ -7,6 +7,8 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_seed
+from keras_vae.datasets.frames import filled as with_filled
+from keras_vae.datasets.frames import is_frame
 from keras_vae.distributions import Columns
 from keras_vae.evaluation.batches import inputs_of
 from keras_vae.evaluation.programs import kept
@@ -24,7 +26,7 @@ def impute(
     draws: int | None = None,
     seed: int = 0,
     batch_size: int = 100,
-) -> np.ndarray:
+):
     """Fills missing values with their expectation given the observed ones, or with draws.
 
     E[missing | observed] is estimated by sum_k w[k] E[missing | z[k]] / sum_k w[k], w[k] = p(observed, z[k]) /
@@ -34,7 +36,8 @@ def impute(
     Args:
         model: a built model whose likelihood is `Columns`.
         data: rows, shape (examples, values), with NaN where a value is missing, or a finite `tf.data.Dataset` or
-            `PyDataset` of batches of them; for a conditional model a pair, (rows, condition), or batches of pairs.
+            `PyDataset` of batches of them; for a conditional model a pair, (rows, condition), or batches of pairs. Or
+            a pandas or Polars frame, a pyarrow table, or a dictionary of columns.
         samples: K, draws from q(z | observed) per row.
         draws: None for expectations; a number for as many draws from p(missing | observed), multiple imputation: z is
             drawn from the K with probabilities proportional to w (sampling importance resampling), then the missing
@@ -44,7 +47,9 @@ def impute(
 
     Returns:
         Shape (examples, values), or (draws, examples, values), float32, or float64 where columns have units of their
-        own. Observed values are unchanged.
+        own. Observed values are unchanged. Of a frame, a table or a dictionary another one, or a list of `draws` of
+        them: with all columns, those that the model does not know too, in their types, and with whole numbers in
+        columns of counts and binary values.
 
     Raises:
         TypeError: for a model whose likelihood knows no missing values.
@@ -60,8 +65,13 @@ def impute(
     for number, inputs in enumerate(inputs_of(model, found, batch_size)):
         batches.append(_rows(model, inputs))
         filled.append(estimate(samples, fold(seed, number), inputs))
-    rows = np.concatenate(batches)
-    return np.where(np.isnan(rows), np.concatenate(filled, axis=-2), rows).astype(rows.dtype)
+    rows, new = np.concatenate(batches), np.concatenate(filled, axis=-2)
+    missing = np.isnan(rows)
+    source = data[0] if isinstance(data, tuple | list) and model.takes.y is not None else data
+    if is_frame(source):
+        frames = [with_filled(model.likelihood, source, each, missing) for each in new.reshape(-1, *rows.shape)]
+        return frames[0] if draws is None else frames
+    return np.where(missing, new, rows).astype(rows.dtype)
 
 
 def log_likelihood_of_missing(

@@ -1,9 +1,12 @@
 """The autoencoder, plain and denoising: a code without a distribution."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.base import LatentVariableModel
@@ -95,9 +98,9 @@ class Autoencoder(LatentVariableModel):
         self._require_built("decode")
         return self.likelihood(self._as_latent(z, self.likelihood.context_shapes[0][1:], RealNumbers()))
 
-    def reconstruct(self, x) -> tf.Tensor:
-        """Mean of p(x | code), shape (batch, *event), for x of shape (batch, *event), which is not corrupted."""
-        return self.decode(self.encode(x)).mean()
+    def reconstruct(self, x) -> Any:
+        """Mean of p(x | code), shape (batch, *event), for x of that shape, not corrupted; of a frame a frame."""
+        return as_given(self.likelihood, x, self.decode(self.encode(x)).mean())
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Raises `TypeError`: there is no distribution of codes to draw from."""

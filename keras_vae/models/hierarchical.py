@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
@@ -125,9 +127,9 @@ class HierarchicalVAE(LatentVariableModel):
         bottom = self.priors[0]
         return self.likelihood(self._as_latent(z, bottom.event_shape, bottom.support.hull, "z1"))
 
-    def reconstruct(self, x) -> tf.Tensor:
-        """Mean of p(x | z1) at the mean of q(z1 | x), shape (batch, *event)."""
-        return self.decode(self.encode(x)["z1"].mean()).mean()
+    def reconstruct(self, x) -> Any:
+        """Mean of p(x | z1) at the mean of q(z1 | x), shape (batch, *event); of a frame a frame."""
+        return as_given(self.likelihood, x, self.decode(self.encode(x)["z1"].mean()).mean())
 
     def sample_prior(self, count, seed=None, temperature=1.0) -> dict[str, tf.Tensor]:
         """Draws of all latents from the top down, by name, shape (count, *latent) each.

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ from keras_vae.models.base import LatentVariableModel
 
 TEXT = 2**26  # bytes of the configuration and other texts, at most
 GROWTH = 20  # bytes that come out of each compressed byte of other parts, beyond as many
+BROKEN = (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error)  # of the readers of its parts
 
 
 def load_model(path: str | os.PathLike) -> LatentVariableModel:
@@ -35,7 +37,12 @@ def load_model(path: str | os.PathLike) -> LatentVariableModel:
         if "config.json" not in archive.namelist():
             raise ValueError(f"{needs} Received: {path}, a zip file without a config.json.")
         _check_sizes(archive, needs, path)
-        config = json.loads(archive.read("config.json"))
+        try:
+            config = json.loads(archive.read("config.json"))
+        except BROKEN as error:
+            raise ValueError(f"{needs} Received: {path}, with a config.json that can not be read: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{needs} Received: {path}, whose config.json is not that of a model.")
     name = config.get("registered_name") or config.get("class_name")
     known = keras.saving.get_registered_object(name)
     if not (isinstance(known, type) and issubclass(known, LatentVariableModel)):
@@ -47,11 +54,19 @@ def load_model(path: str | os.PathLike) -> LatentVariableModel:
     except TypeError as error:  # Keras's has thousands of characters, with the reason among them
         missing = re.search(r"Could not locate class '([^']+)'", str(error))
         if missing is None:
-            raise
+            raise _unreadable(needs, path, error) from error
         raise ValueError(
             "load_model needs each class of the file to be registered, with keras.saving.register_keras_serializable, "
             f"and imported. Received: {path}, which names {missing[1]}."
         ) from None
+    except BROKEN as error:
+        raise _unreadable(needs, path, error) from error
+
+
+def _unreadable(needs: str, path: Path, error: Exception) -> ValueError:
+    """What Keras, h5py or zipfile say of a part of the file: the first line, and not the whole configuration."""
+    said = str(error).strip().splitlines()[:1]
+    return ValueError(f"{needs} Received: {path}, of which a part can not be read: {''.join(said)}")
 
 
 def _check_sizes(archive: zipfile.ZipFile, needs: str, path: Path) -> None:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_vae import keras_names
+from keras_vae.refusals import in_both
 from keras_vae.replicas import one_device
 from keras_vae.training.choice import sizes_of_calls, steps_for
 from keras_vae.training.feed import Feed
@@ -240,9 +241,13 @@ class Execution:
             if getattr(callback, "finished_epochs", 0)
         ]
         where = f"in epoch {self.epoch + 1} at step {step}" if step else f"before step 1 of epoch {self.epoch + 1}"
-        return FloatingPointError(
-            f"{type(self.model).__name__}.{self.method} stopped {where}: {error.cause}. {''.join(kept)}"
-            "Lower the learning rate, clip the gradients (clipnorm=1.0), or look for outliers."
+        what = f"stopped {where}: {error.cause}. {''.join(kept)}Lower"
+        return in_both(
+            FloatingPointError(
+                f"{type(self.model).__name__}.{self.method} {what} the learning rate, clip the gradients "
+                "(clipnorm=1.0), or look for outliers."
+            ),
+            f"train {what} --learning-rate, or look for outliers.",
         )
 
 
