@@ -42,6 +42,10 @@ def load(
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas and Latin-1 are recognised, and said by `print(data)`.
 
+    Text files and frames are held in memory. A Parquet or Arrow file of more than 1 GiB, as it is or as float64, is
+    read in parts. Its numbers go, 8 bytes each, to temporary files on the disk of the folder that the environment
+    variable TMPDIR names, which are gone with the data: kinds, units and batches are those of a table in memory.
+
     Data without splits of their own are split 80, 10 and 10 % at random from the seed.
 
     Under `likelihood=Columns` each column of a table has a kind of its own, and a cell that is empty, "NA", "null",
@@ -79,6 +83,7 @@ def load(
     Raises:
         ValueError: for files that do not hold what is described above, with what and where; for a split that has no
             whole batch under `drop_remainder`.
+        OSError: for a table larger than memory, where the disk has no room for its numbers.
         FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

@@ -12,7 +12,13 @@ Observe = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class IndexedRows:
-    """Examples that can be read by their number; a subclass defines `at`."""
+    """Examples that can be read by their number; a subclass defines `at`.
+
+    Attributes:
+        array: all examples, shape (examples, *shape), where looking at all of them costs little; else None.
+    """
+
+    array: np.ndarray | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -42,6 +48,8 @@ class ArrayRows(IndexedRows):
         array: shape (examples, *shape), a number type.
     """
 
+    array: np.ndarray
+
     def __init__(self, array: np.ndarray):
         self.shape = array.shape[1:]
         # Here: made in a dataset's function it would be copied into its graph.
@@ -57,6 +65,34 @@ class ArrayRows(IndexedRows):
     def sample(self, count: int) -> np.ndarray:
         """All examples: they are at hand."""
         return self.array
+
+
+class ScratchRows(IndexedRows):
+    """Examples in a temporary file, which no folder lists, and which is gone when nothing uses it any more.
+
+    Args:
+        array: shape (examples, *shape), memory-mapped.
+    """
+
+    array: np.ndarray
+
+    def __init__(self, array: np.ndarray):
+        self.shape = array.shape[1:]
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def at(self, rows: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(self._read, [rows], self.array.dtype, stateful=False)
+        return tf.ensure_shape(batch, [rows.shape[0], *self.shape])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        return self.array[rows]
+
+    def sample(self, count: int) -> np.ndarray:
+        """About `count` examples, evenly spaced."""
+        return self.array[:: max(1, len(self) // count)]
 
 
 class ReadRows(IndexedRows):
@@ -100,6 +136,8 @@ class StreamRows:
         buffer: examples that are held and shuffled together.
     """
 
+    array = None
+
     def __init__(self, dataset: tf.data.Dataset, size: int, shape: tuple, buffer: int = 10_000):
         self.dataset = dataset
         self.size = size
@@ -131,23 +169,34 @@ class StreamRows:
         return next(iter(self.dataset.batch(count))).numpy()
 
 
-Rows = ArrayRows | ReadRows | StreamRows
+SPLITS = ("train", "validation", "test")
+
+Rows = ArrayRows | ScratchRows | ReadRows | StreamRows
 
 
 def whole_rows(size: int) -> dict[str, np.ndarray]:
     """Row numbers of train, validation and test where each is all rows."""
-    return dict.fromkeys(("train", "validation", "test"), np.arange(size))
+    return dict.fromkeys(SPLITS, np.arange(size))
 
 
-def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
-    """Row numbers of train, validation and test: 80, 10 and 10 % of a permutation drawn from the seed, sorted.
+def split_of_rows(size: int, seed: int, owner: str) -> np.ndarray:
+    """The place in `SPLITS` of each row's split, bytes: 80, 10 and 10 % of a permutation drawn from the seed.
 
     Raises:
         ValueError: for fewer than ten rows.
     """
     if size < 10:
         raise ValueError(f"datasets.load needs at least 10 examples to split. Received: {size} in {owner}.")
-    order = np.random.default_rng(seed % 2**32).permutation(size)
+    # Of small numbers, in the order of `permutation(size)`: half its memory.
+    order = np.random.default_rng(seed % 2**32).permutation(np.arange(size, dtype=np.min_scalar_type(size)))
     tenth = size // 10
-    parts = {"train": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
-    return {name: np.sort(rows) for name, rows in parts.items()}
+    places = np.zeros(size, np.uint8)
+    places[order[tenth : 2 * tenth]] = 1
+    places[order[:tenth]] = 2
+    return places
+
+
+def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
+    """Row numbers of train, validation and test, sorted; see `split_of_rows`."""
+    places = split_of_rows(size, seed, owner)
+    return {name: np.flatnonzero(places == place) for place, name in enumerate(SPLITS)}
