@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ class Column:
         layer = self.kind(1)
         return layer if (self.offset, self.scale) == (0.0, 1.0) else Standardized(layer, self.offset, self.scale)
 
+    @cached_property
+    def _checks(self) -> DistributionLayer:
+        """The one layer that is asked what its values are."""
+        return self.layer()
+
     def values(self, cells, place: Place | None = None) -> np.ndarray:
         """One value for each cell, float64, NaN where it is missing: its number, or the code of its category.
 
@@ -84,7 +90,7 @@ class Column:
             ValueError: for a cell that is not of this column's kind.
         """
         values = self.numbers(cells, place)
-        self.layer().check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
+        self._checks.check_values(values[~np.isnan(values), None], f"values of column {self.name!r}")
         return values
 
     def numbers(self, cells, place: Place | None = None) -> np.ndarray:
@@ -113,7 +119,7 @@ class Column:
 
         Expectations and probabilities of counts and binary values become the nearest whole number.
         """
-        whole = isinstance(self.layer().support, Counts | ZerosAndOnes)
+        whole = isinstance(self._checks.support, Counts | ZerosAndOnes)
         return [None if math.isnan(value) else self._cell(float(value), whole) for value in values]
 
     def _cell(self, value: float, whole: bool) -> str | int | float:

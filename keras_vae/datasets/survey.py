@@ -42,7 +42,7 @@ class Moments:
         mean = float(values.mean())
         deviations = values - mean
         squared = deviations * deviations
-        return cls(len(values), mean, float(squared.sum()), float(squared @ deviations))
+        return cls(len(values), mean, float(squared.sum()), float((squared * deviations).sum()))
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
