@@ -1,5 +1,6 @@
 """Where the examples of a split come from: memory, files read in batches, or a stream."""
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -84,11 +85,13 @@ class ScratchRows(IndexedRows):
         return len(self.array)
 
     def at(self, rows: tf.Tensor) -> tf.Tensor:
-        batch = tf.numpy_function(self._read, [rows], self.array.dtype, stateful=False)
-        return tf.ensure_shape(batch, [rows.shape[0], *self.shape])
+        of_this = weakref.ref(self)  # TensorFlow keeps the function for as long as the process runs
 
-    def _read(self, rows: np.ndarray) -> np.ndarray:
-        return self.array[rows]
+        def read(numbers: np.ndarray) -> np.ndarray:
+            return of_this().array[numbers]  # type: ignore[union-attr]  # the dataset that calls has these rows
+
+        batch = tf.numpy_function(read, [rows], self.array.dtype, stateful=False)
+        return tf.ensure_shape(batch, [rows.shape[0], *self.shape])
 
     def sample(self, count: int) -> np.ndarray:
         """About `count` examples, evenly spaced."""
