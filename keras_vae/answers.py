@@ -54,11 +54,14 @@ def reconstruct(model, test: tf.data.Dataset, output: Path) -> None:
 
 def impute(model, cells: Cells, output: Path, samples: int, seed: int) -> None:
     """Writes a table with its missing cells filled by their expectation, other columns as they are; `.npz` rows."""
+    import pyarrow as pa
+
     if output.suffix.lower() == ".npz":
         rows = rows_of_table(model.likelihood, cells)
         _write_rows(model, output, evaluation.impute(model, rows, samples=samples, seed=seed))
     else:
-        table = evaluation.impute(model, cells.table, samples=samples, seed=seed)
+        whole = pa.concat_tables([part for _, part in cells.parts(cells.names)])  # in memory, as the answer is
+        table = evaluation.impute(model, whole, samples=samples, seed=seed)
         write_columns(output, dict(zip(table.column_names, table.columns, strict=True)))
 
 

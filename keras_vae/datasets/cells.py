@@ -4,12 +4,14 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from keras_vae.datasets.stored import StoredTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 COMPRESSED = (".gz", ".bz2", ".zst")
 TEXTS = (".csv", ".tsv")
 BINARIES = (".parquet", ".arrow", ".feather")
+VALUES = 2**20  # cells that are looked at together
 HEAD = 2**16  # bytes of a text file that separator, encoding and names are told from
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "#N/A")  # in any column
@@ -29,7 +32,8 @@ class Cells:
 
     Attributes:
         title: the path, or what the object is, for messages.
-        table: its columns: numbers, booleans, texts, dates; null where a cell is missing.
+        table: its columns: numbers, booleans, texts, dates; null where a cell is missing. A pyarrow table, or a file
+            that is too large for memory.
         named: whether it came with names; they are column_1, column_2, ... where it did not.
         notes: what was recognised of a text file, in words.
         place: from the number of a row and a column to where the cell stands and what is in it, for messages.
@@ -47,10 +51,28 @@ class Cells:
         return self.table.column_names
 
     @property
+    def types(self) -> dict[str, Any]:
+        """Arrow's types of the cells, by column."""
+        return {name: _of_cells(kind) for name, kind in zip(self.names, self.table.schema.types, strict=True)}
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the table is a file that is too large for memory."""
+        return isinstance(self.table, StoredTable)
+
+    @property
     def all_numbers(self) -> bool:
         """Whether each cell is a number, and none is missing."""
-        columns = self.table.columns
-        return all(column.null_count == 0 and numbers_of(column) is not None for column in columns)
+        return all(map(holds_numbers, self.types.values())) and not any(
+            column.null_count for _, part in self.parts(self.names) for column in part.columns
+        )
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def parts(self, names: Sequence[str]) -> "Iterator[tuple[int, pa.Table]]":
+        """Some of the columns, a few rows at a time, in their order, and the number of the first of these rows."""
+        return _parts(self.title, self.table, names)
 
 
 def is_table(source) -> bool:
@@ -132,27 +154,61 @@ def _plain(title: str, name: str, column) -> "pa.ChunkedArray":
         array = as_arrow(column)
     except pa.ArrowException as error:
         raise ValueError(f"datasets.load needs columns of cells. Received: {title}, column {name!r}: {error}") from None
-    if pa.types.is_nested(array.type) or pa.types.is_binary(array.type):
-        raise ValueError(
-            f"datasets.load needs columns of numbers, texts or dates. Received: {title}, column {name!r} of "
-            f"{array.type}."
-        )
+    _require_cells(title, name, array.type)
     return array
+
+
+def _of_cells(kind: "pa.DataType") -> "pa.DataType":
+    """The type of cells that are stored as they are, or by their number among the different ones."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _require_cells(title: str, name: str, kind: "pa.DataType") -> None:
+    import pyarrow as pa
+
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        raise ValueError(
+            f"datasets.load needs columns of numbers, texts or dates. Received: {title}, column {name!r} of {kind}."
+        )
+
+
+def _parts(title: str, table, names: Sequence[str]) -> "Iterator[tuple[int, pa.Table]]":
+    import pyarrow as pa
+
+    rows = max(1, VALUES // len(names))
+    if isinstance(table, StoredTable):
+        first = 0
+        for part in table.parts(names, rows):
+            columns = [_plain(title, name, column) for name, column in zip(names, part.columns, strict=True)]
+            yield first, pa.table(columns, names=list(names))
+            first += len(part)
+    else:
+        columns = table.select(list(names))
+        yield from ((first, columns.slice(first, rows)) for first in range(0, len(table), rows))
+
+
+def holds_numbers(kind: "pa.DataType") -> bool:
+    """Whether cells of this type are numbers or booleans, or all missing."""
+    import pyarrow as pa
+
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return numbers or pa.types.is_boolean(kind) or pa.types.is_null(kind)
 
 
 def numbers_of(column: "pa.ChunkedArray") -> np.ndarray | None:
     """A column of numbers or booleans as float64, NaN where a cell is missing; None for any other column."""
     import pyarrow as pa
 
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column, kind = column.cast(pa.uint8()), pa.uint8()
-    if pa.types.is_null(kind):
-        return np.full(len(column), np.nan)
-    if pa.types.is_decimal(kind):
-        column = column.cast(pa.float64())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+    if not holds_numbers(column.type):
         return None
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.uint8())
+    elif pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
     return np.asarray(column.to_numpy(), np.float64)
 
 
@@ -179,11 +235,11 @@ def number_in(text: str) -> float | None:
         return None
 
 
-def is_date(column: "pa.ChunkedArray") -> bool:
-    """Whether the cells are dates or times."""
+def holds_dates(kind: "pa.DataType") -> bool:
+    """Whether cells of this type are dates or times."""
     import pyarrow as pa
 
-    return pa.types.is_temporal(column.type)
+    return pa.types.is_temporal(kind)
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -195,7 +251,8 @@ def _is_frame(source) -> bool:
 
 def _place_in(title: str, table) -> Callable[[int, str], str]:
     def place(row: int, name: str) -> str:
-        cell = table[name][row].as_py()
+        first, part = next(found for found in _parts(title, table, [name]) if row < found[0] + len(found[1]))
+        cell = part[name][row - first].as_py()
         return f"{title}, row {row}, column {name!r}: {('' if cell is None else str(cell))!r}"
 
     return place
@@ -241,17 +298,32 @@ def _ending(path: Path) -> str:
 
 def _read_binary(path: Path) -> Cells:
     import pyarrow as pa
-    from pyarrow import feather, parquet
 
+    title = str(path)
     try:
-        table = parquet.read_table(path) if _ending(path) == ".parquet" else feather.read_table(path)
+        table = _stored(path)
+        if not table.column_names or not len(table):
+            raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty.")
+        if isinstance(table, StoredTable) and table.fits:
+            table = table.whole()
     except pa.ArrowException as error:
         raise ValueError(f"datasets.load needs a table that can be read. Received: {path}: {error}") from None
-    if not table.num_columns or not len(table):
-        raise ValueError(f"datasets.load needs a table with rows. Received: {path}, which is empty.")
-    arrays = [_plain(str(path), name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
-    table = pa.table(arrays, names=table.column_names)
-    return Cells(str(path), table, True, (), _place_in(str(path), table))
+    if isinstance(table, StoredTable):
+        for name, kind in zip(table.column_names, table.schema.types, strict=True):
+            _require_cells(title, name, _of_cells(kind))
+    else:
+        columns = zip(table.column_names, table.columns, strict=True)
+        table = pa.table([_plain(title, name, column) for name, column in columns], names=table.column_names)
+    return Cells(title, table, True, (), _place_in(title, table))
+
+
+def _stored(path: Path) -> "StoredTable | pa.Table":
+    """The table in a file; one of Feather's first version is read at once."""
+    from pyarrow import feather
+
+    with path.open("rb") as file:
+        first_version = file.read(4) == b"FEA1"
+    return feather.read_table(path) if first_version else StoredTable(path, is_parquet=_ending(path) == ".parquet")
 
 
 @dataclass

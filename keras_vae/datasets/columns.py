@@ -3,37 +3,30 @@
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_vae.datasets.cells import Cells, as_arrow, is_date, number_in, numbers_of, read_cells, texts_of
+from keras_vae.datasets.cells import Cells, as_arrow, number_in, numbers_of, read_cells, texts_of
 from keras_vae.datasets.writing import write_columns
 from keras_vae.distributions import (
     Bernoulli,
     Categorical,
     Columns,
     DistributionLayer,
-    LogNormal,
-    NegativeBinomial,
     Normal,
     Poisson,
     Standardized,
 )
 from keras_vae.distributions.supports import Counts, ZerosAndOnes
 from keras_vae.files import write_text
-from keras_vae.refusals import in_both
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Place = Callable[[int, str], str]
-LARGEST_COUNT = 100  # whole numbers above are taken for amounts, unless a column is declared to hold counts
-MOST_CATEGORIES = 256  # texts above are taken for names or sentences
 
 
 @dataclass(frozen=True)
@@ -83,6 +76,11 @@ class Column:
         layer = self.kind(1)
         return layer if (self.offset, self.scale) == (0.0, 1.0) else Standardized(layer, self.offset, self.scale)
 
+    @cached_property
+    def _checks(self) -> DistributionLayer:
+        """The one layer that is asked what its values are."""
+        return self.layer()
+
     def values(self, cells, place: Place | None = None) -> np.ndarray:
         """One value for each cell, float64, NaN where it is missing: its number, or the code of its category.
 
@@ -94,7 +92,7 @@ class Column:
             ValueError: for a cell that is not of this column's kind.
         """
         values = self.numbers(cells, place)
-        layer, rows = self.layer(), np.flatnonzero(~np.isnan(values))
+        layer, rows = self._checks, np.flatnonzero(~np.isnan(values))
         known = values[rows, None]
         try:
             layer.check_values(known, f"values of column {self.name!r}")
@@ -137,7 +135,7 @@ class Column:
 
         Expectations and probabilities of counts and binary values become the nearest whole number.
         """
-        whole = isinstance(self.layer().support, Counts | ZerosAndOnes)
+        whole = isinstance(self._checks.support, Counts | ZerosAndOnes)
         return [None if math.isnan(value) else self._cell(float(value), whole) for value in values]
 
     def _cell(self, value: float, whole: bool) -> str | int | float:
@@ -207,22 +205,26 @@ class Table:
         Raises:
             ValueError: for a column that is not there, for columns of different lengths, and for cells of another kind.
         """
-        return np.stack(self.values_of(columns, place), axis=1)
+        return np.concatenate([rows for _, rows in self.parts(read_cells(columns), place)])
 
-    def values_of(self, columns, place: Place | None = None) -> list[np.ndarray]:
-        """The same by column."""
-        table = self.found_in(read_cells(columns))
-        return [column.values(table[column.name], place) for column in self.columns]
+    def parts(self, cells: Cells, place: Place | None = None, of_kind: bool = True) -> Iterator[tuple[int, np.ndarray]]:
+        """The same, a few rows at a time, and the number of the first of these rows.
 
-    def found_in(self, cells: Cells):
-        """The Arrow table of some cells; raises `ValueError` where it lacks a column."""
+        Args:
+            cells: of which some may be other columns.
+            place: see `Column.values`.
+            of_kind: whether each number must be one that the kind of its column has.
+        """
         absent = [name for name in self.names if name not in cells.names]
         if absent:
             raise ValueError(
                 f"A table of these columns needs the columns {', '.join(self.names)}. Received: none named "
                 f"{', '.join(map(repr, absent))} in {cells.title}."
             )
-        return cells.table
+        read = Column.values if of_kind else Column.numbers
+        for first, part in cells.parts(self.names):
+            at = _shifted(place or cells.place, first)
+            yield first, np.stack([read(column, part[column.name], at) for column in self.columns], axis=1)
 
     def to_columns(self, rows) -> dict[str, list]:
         """Typed columns by name of rows of numbers, shape (rows, columns); None where a value is missing."""
@@ -283,9 +285,7 @@ def rows_of_table(likelihood: Any, source):
     if is_unnamed(cells, table):
         return source
     # Not what their kinds have: the model looks at that, whose layers may have arguments of their own.
-    rows = np.stack(
-        [column.numbers(table.found_in(cells)[column.name], cells.place) for column in table.columns], axis=1
-    )
+    rows = np.concatenate([rows for _, rows in table.parts(cells, of_kind=False)])
     if not isinstance(likelihood, Columns) and np.isnan(rows).any():
         row, place = np.argwhere(np.isnan(rows))[0].tolist()
         raise ValueError(
@@ -310,6 +310,11 @@ def is_unnamed(cells: Cells, table: Table) -> bool:
     return cells.names == [str(place) for place in range(len(table.columns))]
 
 
+def _shifted(place: Place, first: int) -> Place:
+    """Where the cells of rows from number `first` on stand."""
+    return lambda row, name: place(first + row, name)
+
+
 def _is_known(layer: DistributionLayer) -> bool:
     """Whether cells of a column can be told from its layer."""
     kind = layer.layer if isinstance(layer, Standardized) else layer
@@ -327,99 +332,3 @@ def _read_columns(path: str | os.PathLike) -> list[dict]:
     if not isinstance(columns, list) or not all(isinstance(c, dict) and set(c) == set(names) for c in columns):
         raise ValueError(f"{needs} Received: {path}, which is not a list of columns, each with {', '.join(names)}.")
     return columns
-
-
-def describe_column(
-    name: str, cells: "pa.ChunkedArray", training: np.ndarray, kind: type[DistributionLayer] | None, source: str
-) -> Column | str:
-    """The column that holds these cells, or why it is left out.
-
-    Args:
-        name: of the column.
-        cells: of all rows.
-        training: numbers of the rows that offset and scale are of.
-        kind: class of its distribution layer; None infers it, see `load`.
-        source: the file, for the errors.
-
-    Raises:
-        ValueError: for a column of a given kind without different values, for numbers and texts in one column, and for
-            more texts than a `Categorical` can have.
-    """
-    if kind is None and is_date(cells):
-        return "left out: dates"
-    numbers = None if kind is not None and issubclass(kind, Categorical) else numbers_of(cells)
-    texts: list[str] = []
-    if numbers is None:
-        codes, texts = texts_of(cells)
-        of_text = [number_in(text) for text in texts]
-        if all(number is not None for number in of_text) and not (kind and issubclass(kind, Categorical)):
-            numbers = np.array([*of_text, np.nan])[codes]
-    known = codes >= 0 if numbers is None else ~np.isnan(numbers)
-    if not known[training].any():
-        return _refused(name, kind, source, "no value in the training rows")
-    first = texts[codes[np.argmax(known)]] if numbers is None else f"{numbers[np.argmax(known)]:.12g}"
-    if (len(set(codes[known])) if numbers is None else len(np.unique(numbers[known]))) == 1:
-        return _refused(name, kind, source, f"only {first!r}")
-    missing = 1 - float(known[training].mean())
-    if numbers is None:
-        categorical = kind is None or issubclass(kind, Categorical)
-        words = [place for place, number in enumerate(of_text) if number is None]
-        of_words = int(np.isin(codes, words).sum())
-        if kind is None and of_words < known.sum() / 2:
-            message = (
-                f"datasets.load needs columns of numbers or of texts. Received: {source}, column {name!r} with "
-                f"{int(known.sum()) - of_words:,} numbers and {of_words:,} texts, such as {texts[words[0]]!r}. If they "
-                "name categories, say"
-            )
-            raise in_both(
-                ValueError(f"{message} likelihood={{{name!r}: Categorical}}."), f"{message} --kinds {name}=Categorical."
-            )
-        if categorical and len(texts) > MOST_CATEGORIES:
-            return _refused(name, kind, source, f"{len(texts):,} different texts, such as {first!r}")
-        if categorical:
-            return Column(
-                name, kind or Categorical, tuple(sorted(texts, key=None if words else float)), missing=missing
-            )
-        return Column(name, kind or Normal)  # whose `values` names the cell
-    finite = numbers[np.isfinite(numbers)]
-    kind = kind or _kind_of(finite)
-    values = numbers[training][~np.isnan(numbers[training])]
-    if not np.isfinite(values).all():
-        return Column(name, kind)  # whose `values` names the cell
-    offset, scale = _offset_and_scale(kind(1), values)
-    return Column(name, kind, (), offset, scale, missing)
-
-
-def _refused(name: str, kind: type[DistributionLayer] | None, source: str, why: str) -> str:
-    """Why a column is left out, or the error for one whose kind was given."""
-    if kind is None:
-        return f"left out: {why}"
-    message = (
-        f"datasets.load needs different values in a column of kind {kind.__name__}, and at most {MOST_CATEGORIES} "
-        f"categories. Received: {source}, column {name!r}: {why}. Leave it out with"
-    )
-    raise in_both(ValueError(f"{message} likelihood={{{name!r}: None}}."), f"{message} --kinds {name}=-.")
-
-
-def _kind_of(values: np.ndarray) -> type[DistributionLayer]:
-    if np.isin(values, (0, 1)).all():
-        return Bernoulli
-    if values.min() >= 0 and values.max() <= LARGEST_COUNT and (values == np.round(values)).all():
-        return NegativeBinomial if values.var() > 1.5 * values.mean() else Poisson
-    if values.min() > 0 and _skewness(values) > max(1.0, abs(_skewness(np.log(values)))):
-        return LogNormal
-    return Normal
-
-
-def _offset_and_scale(layer: DistributionLayer, values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of real numbers, the geometric mean of positive ones, nothing of others."""
-    if not layer.support.has_scale or not (layer.support.has_offset or values.min() > 0):
-        return 0.0, 1.0
-    standardized = Standardized(layer)
-    standardized.adapt(values[:, None])
-    return standardized.offset.item(), standardized.scale.item()
-
-
-def _skewness(values: np.ndarray) -> float:
-    deviations = values - values.mean()
-    return float(np.mean(deviations**3) / np.mean(deviations**2) ** 1.5)

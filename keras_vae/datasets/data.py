@@ -15,6 +15,7 @@ from keras_vae.datasets.columns import Table
 from keras_vae.datasets.labels import Labels
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
+from keras_vae.distributions.standardized import in_parts
 from keras_vae.noise import fold
 
 BLOCK = 256  # rows that share a fixed draw; not the batch size, so that the draw does not depend on that
@@ -194,13 +195,15 @@ def observe(
         )
     train = source.splits["train"]
     sample = train.sample(sample_size(train.shape))
-    kind, observation = _choose(source, likelihood, sample)
+    looked_at = sample if train.array is None else train.array
+    values = _Range.of(looked_at)
+    kind, observation = _choose(source, likelihood, values, train.shape)
     levels = observation.levels
     grey_levels = grey_levels and levels not in (None, 1)
     if grey_levels:
         observation = _in_grey_levels(observation)
-    low, high = (float(edge(sample)) / (observation.levels or 1.0) for edge in (np.nanmin, np.nanmax))
-    units = None if source.table else _units(kind, observation, sample)
+    low, high = (edge / (observation.levels or 1.0) for edge in (values.low, values.high))
+    units = None if source.table else _units(kind, observation, looked_at)
     return Data(
         name=source.name,
         train=_training(train, observation, seed, batch_size, drop_remainder),
@@ -225,6 +228,25 @@ def observe(
     )
 
 
+@dataclass(frozen=True)
+class _Range:
+    """Smallest and largest of some values, without NaN, and whether all are 0 or 1."""
+
+    low: float
+    high: float
+    binary: bool
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "_Range":
+        """That of an array, which may be a memory-mapped one."""
+        low, high, binary = np.nan, np.nan, True
+        for part in in_parts(array):
+            low = float(np.fmin(low, np.fmin.reduce(part, axis=None)))
+            high = float(np.fmax(high, np.fmax.reduce(part, axis=None)))
+            binary = binary and {low, high} <= {0.0, 1.0} and bool(((part == 0) | (part == 1)).all())
+        return cls(low, high, binary)
+
+
 def _fingerprint(sample: np.ndarray, *words) -> str:
     digest = hashlib.sha256(repr(words).encode())
     digest.update(np.ascontiguousarray(sample).data)
@@ -237,16 +259,15 @@ def sample_size(shape: tuple) -> int:
 
 
 def _choose(
-    source: Source, likelihood: type[DistributionLayer] | None, sample: np.ndarray
+    source: Source, likelihood: type[DistributionLayer] | None, values: _Range, shape: tuple
 ) -> tuple[type[DistributionLayer], Observation]:
     if source.table:
         return Columns, Observation("columns of different kinds, NaN where a cell is missing", dtype="float64")
-    binary = bool(np.isin([sample.min(), sample.max()], (0, 1)).all() and ((sample == 0) | (sample == 1)).all())
     if likelihood is None:
-        likelihood = Bernoulli if binary or _is_grey(source, sample.shape[1:]) else LearnedScaleNormal
+        likelihood = Bernoulli if values.binary or _is_grey(source, shape) else LearnedScaleNormal
     if issubclass(likelihood, Bernoulli):
-        return likelihood, _binary(source, binary, sample)
-    return likelihood, _continuous(source, binary, sample)
+        return likelihood, _binary(source, values)
+    return likelihood, _continuous(source, values.binary, len(shape))
 
 
 def _in_grey_levels(observation: Observation) -> Observation:
@@ -257,15 +278,15 @@ def _in_grey_levels(observation: Observation) -> Observation:
     return Observation(f"grey levels from 0 to {white:g}, as stored")
 
 
-def _units(kind: type[DistributionLayer], observation: Observation, sample: np.ndarray) -> Standardized | None:
+def _units(kind: type[DistributionLayer], observation: Observation, array: np.ndarray) -> Standardized | None:
     """The units of observations, or None where they have none."""
-    if sample.ndim == 3:  # a series: each channel has its units, at all steps
-        sample = sample.reshape(-1, sample.shape[-1])
-    layer = kind(sample.shape[1:])
+    if array.ndim == 3:  # a series: each channel has its units, at all steps
+        array = array.reshape(-1, array.shape[-1])
+    layer = kind(array.shape[1:])
     if observation.dtype != "float64" or not layer.support.has_scale:
         return None
     standardized = Standardized(layer)
-    standardized.adapt(sample)
+    standardized.adapt(array)
     return standardized
 
 
@@ -273,24 +294,24 @@ def _is_grey(source: Source, shape: tuple) -> bool:
     return source.levels is not None and len(shape) == 3 and shape[-1] == 1
 
 
-def _binary(source: Source, binary: bool, sample: np.ndarray) -> Observation:
-    if binary:
+def _binary(source: Source, values: _Range) -> Observation:
+    if values.binary:
         return Observation("binary, as stored")
     if source.levels is None:
         raise ValueError(
             "datasets.load needs grey levels or binary values for a Bernoulli likelihood. "
-            f"Received: {source.name} with values from {sample.min():g} to {sample.max():g}."
+            f"Received: {source.name} with values from {values.low:g} to {values.high:g}."
         )
     words = "binary, drawn from the grey levels anew in each training batch, and once for validation and test"
     return Observation(words, source.levels, drawn=True)
 
 
-def _continuous(source: Source, binary: bool, sample: np.ndarray) -> Observation:
+def _continuous(source: Source, binary: bool, rank: int) -> Observation:
     if source.levels is not None and source.columns is None:
         return Observation(f"continuous, stored values divided by {source.levels:g}", source.levels)
-    if binary or sample.ndim > 3:
+    if binary or rank > 2:
         return Observation("continuous, as stored")
-    of = "each channel of train" if sample.ndim == 3 else "train"
+    of = "each channel of train" if rank == 2 else "train"
     words = f"in the units of the data; the likelihood standardises them by mean and standard deviation of {of}"
     return Observation(words, dtype="float64")
 

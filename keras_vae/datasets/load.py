@@ -51,6 +51,10 @@ def load(
     Classes are those of digits and of TFDS, subfolders of images, one for each class, and whole numbers, texts or
     booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
 
+    Text files and frames are held in memory. A Parquet or Arrow file of more than 1 GiB, as it is or as float64, is
+    read in parts. Its numbers go, 8 bytes each, to temporary files on the disk of the folder that the environment
+    variable TMPDIR names, which are gone with the data: kinds, units and batches are those of a table in memory.
+
     Data without splits of their own are split 80, 10 and 10 % at random from the seed.
 
     Under `likelihood=Columns` each column of a table has a kind of its own, and a cell that is empty, "NA", "null",
@@ -94,6 +98,7 @@ def load(
     Raises:
         ValueError: for files that do not hold what is described above, with what and where; for a split that has no
             whole batch under `drop_remainder`, and for a source without labels under `labels=True`.
+        OSError: for a table larger than memory, where the disk has no room for its numbers.
         FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:

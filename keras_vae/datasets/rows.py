@@ -1,5 +1,6 @@
 """Where the examples of a split come from: memory, files read in batches, or a stream."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,20 @@ from keras_vae.refusals import in_both
 # examples with labels from pairs to pairs.
 Observe = Callable[[Any, tf.Tensor, tf.Tensor], Any]
 
-SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+SPLITS = ("train", "validation", "test")
+NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 
 
 class IndexedRows:
-    """Examples that can be read by their number; a subclass defines `at` and `sample`."""
+    """Examples that can be read by their number; a subclass defines `at` and `sample`.
+
+    Attributes:
+        shape: of one example.
+        array: all examples, shape (examples, *shape), where looking at all of them costs little; else None.
+    """
 
     shape: tuple[int, ...]
+    array: np.ndarray | None = None
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -57,6 +65,8 @@ class ArrayRows(IndexedRows):
         array: shape (examples, *shape), a number type.
     """
 
+    array: np.ndarray
+
     def __init__(self, array: np.ndarray):
         self.shape = array.shape[1:]
         # Here: made in a dataset's function it would be copied into its graph.
@@ -72,6 +82,36 @@ class ArrayRows(IndexedRows):
     def sample(self, count: int) -> np.ndarray:
         """All examples: they are at hand."""
         return self.array
+
+
+class ScratchRows(IndexedRows):
+    """Examples in a temporary file, which no folder lists, and which is gone when nothing uses it any more.
+
+    Args:
+        array: shape (examples, *shape), memory-mapped.
+    """
+
+    array: np.ndarray
+
+    def __init__(self, array: np.ndarray):
+        self.shape = array.shape[1:]
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def at(self, rows: tf.Tensor) -> tf.Tensor:
+        of_this = weakref.ref(self)  # TensorFlow keeps the function for as long as the process runs
+
+        def read(numbers: np.ndarray) -> np.ndarray:
+            return of_this().array[numbers]  # type: ignore[union-attr]  # the dataset that calls has these rows
+
+        batch = tf.numpy_function(read, [rows], self.array.dtype, stateful=False)
+        return tf.ensure_shape(batch, [rows.shape[0], *self.shape])
+
+    def sample(self, count: int) -> np.ndarray:
+        """About `count` examples, evenly spaced."""
+        return self.array[:: max(1, len(self) // count)]
 
 
 class ReadRows(IndexedRows):
@@ -119,6 +159,7 @@ class LabelledRows(IndexedRows):
         self.labels = tf.constant(labels, tf.int64)
         self.classes = classes
         self.shape = rows.shape
+        self.array = rows.array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -141,6 +182,8 @@ class StreamRows:
         shape: shape of one example.
         buffer: examples that are held and shuffled together.
     """
+
+    array = None
 
     def __init__(self, dataset: tf.data.Dataset, size: int, shape: tuple, buffer: int = 10_000):
         self.dataset = dataset
@@ -190,21 +233,21 @@ class LabelledStream(StreamRows):
         return self.rows.sample(count)
 
 
-Rows = ArrayRows | ReadRows | StreamRows | LabelledRows
+Rows = ArrayRows | ScratchRows | ReadRows | StreamRows | LabelledRows
 
 
 def named_split(name: str) -> str | None:
     """The split that a folder or an array of this name is; None where it is none."""
-    return SPLITS.get(name.lower())
+    return NAMES.get(name.lower())
 
 
 def whole_rows(size: int) -> dict[str, np.ndarray]:
     """Row numbers of train, validation and test where each is all rows."""
-    return dict.fromkeys(("train", "validation", "test"), np.arange(size))
+    return dict.fromkeys(SPLITS, np.arange(size))
 
 
-def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
-    """Row numbers of train, validation and test: 80, 10 and 10 % of a permutation drawn from the seed, sorted.
+def split_of_rows(size: int, seed: int, owner: str) -> np.ndarray:
+    """The place in `SPLITS` of each row's split, bytes: 80, 10 and 10 % of a permutation drawn from the seed.
 
     Raises:
         ValueError: for fewer than ten rows.
@@ -215,7 +258,16 @@ def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
             ValueError(f"datasets.load needs at least 10 examples to split. {received}"),
             f"datasets.load needs at least 20 examples, two for each split. {received}",
         )
-    order = np.random.default_rng(seed % 2**32).permutation(size)
+    # Of small numbers, in the order of `permutation(size)`: half its memory.
+    order = np.random.default_rng(seed % 2**32).permutation(np.arange(size, dtype=np.min_scalar_type(size)))
     tenth = size // 10
-    parts = {"train": order[2 * tenth :], "validation": order[tenth : 2 * tenth], "test": order[:tenth]}
-    return {name: np.sort(rows) for name, rows in parts.items()}
+    places = np.zeros(size, np.uint8)
+    places[order[tenth : 2 * tenth]] = 1
+    places[order[:tenth]] = 2
+    return places
+
+
+def split_rows(size: int, seed: int, owner: str) -> dict[str, np.ndarray]:
+    """Row numbers of train, validation and test, sorted; see `split_of_rows`."""
+    places = split_of_rows(size, seed, owner)
+    return {name: np.flatnonzero(places == place) for place, name in enumerate(SPLITS)}

@@ -1,14 +1,15 @@
 """Named columns -> the rows of a model."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from keras_vae.datasets.cells import Cells, is_date, number_in, numbers_of, read_cells
-from keras_vae.datasets.columns import Column, Table, describe_column
+from keras_vae.datasets.cells import Cells, holds_dates, holds_numbers, number_in, numbers_of, read_cells
+from keras_vae.datasets.columns import Column, Table
 from keras_vae.datasets.data import Source
-from keras_vae.datasets.rows import ArrayRows, split_rows, whole_rows
+from keras_vae.datasets.rows import split_of_rows
+from keras_vae.datasets.scratch import rows_by_split
+from keras_vae.datasets.survey import Survey
 from keras_vae.distributions import Categorical, DistributionLayer
 from keras_vae.refusals import in_both
 
@@ -16,7 +17,7 @@ TYPED = "reads columns of different kinds with missing values."
 
 
 def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole: bool = False) -> Source:
-    """A table of numbers, with or without names of its columns, held in memory.
+    """A table of numbers, with or without names of its columns.
 
     Args:
         given: see `read_cells`.
@@ -26,23 +27,32 @@ def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole:
 
     Raises:
         ValueError: for columns of texts or dates (named, with the first such cell), and empty or infinite cells.
+        OSError: for a table larger than memory, where the disk has no room for its numbers.
     """
     cells = read_cells(given)
     names = tuple(cells.names) if like is None else _names_like(cells, like)
-    numbers: dict[str, Any] = {name: numbers_of(cells.table[name]) for name in names}
-    others = [name for name, values in numbers.items() if values is None]
+    others = [name for name in names if not holds_numbers(cells.types[name])]
     if others:
         first = ", ".join(cells.place(_first_text(cells, name), name) for name in others[:5])
         first = first.replace(f", {cells.title}", "")  # said once
-        words = "dates" if all(is_date(cells.table[name]) for name in others) else "text"
+        words = "dates" if all(holds_dates(cells.types[name]) for name in others) else "text"
         raise _untyped(f"datasets.load needs numeric columns. Received: {words} in {first}.", like)
-    for name, column in numbers.items():
-        if not np.isfinite(column).all():
-            row = int(np.argmin(np.isfinite(column)))
-            where = cells.place(row, name)
-            raise _untyped(f"datasets.load needs a finite number in each cell. Received: {where}.", like)
-    splits = _splits(list(numbers.values()), seed, cells.title, whole)
+    places = None if whole else split_of_rows(len(cells), seed, cells.title)
+    splits = rows_by_split(_finite_numbers(cells, names, like), len(cells), len(names), places, cells.on_disk)
     return Source(cells.title, splits, columns=like or names, notes=cells.notes)
+
+
+def _finite_numbers(
+    cells: Cells, names: Sequence[str], like: tuple[str, ...] | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of numbers, and the number of the first of them; raises `ValueError` for one that is missing or infinite."""
+    for first, part in cells.parts(names):
+        values = np.stack([_numbers(part[name]) for name in names], axis=1)
+        if not np.isfinite(values).all():
+            place, row = np.argwhere(~np.isfinite(values.T))[0].tolist()
+            where = cells.place(first + row, names[place])
+            raise _untyped(f"datasets.load needs a finite number in each cell. Received: {where}.", like)
+        yield first, values
 
 
 def typed_source(
@@ -52,7 +62,7 @@ def typed_source(
     like: Table | None = None,
     whole: bool = False,
 ) -> Source:
-    """A table whose columns are of kinds of their own and may miss values, held in memory.
+    """A table whose columns are of kinds of their own and may miss values.
 
     Args:
         given: see `read_cells`.
@@ -64,6 +74,7 @@ def typed_source(
     Raises:
         ValueError: for names that are not those of the file, cells that are not of their column's kind, and columns of
             a given kind without different values.
+        OSError: for a table larger than memory, where the disk has no room for its numbers.
     """
     if like is None:
         texts = [name for name, kind in kinds.items() if kind is not None and issubclass(kind, Categorical)]
@@ -74,27 +85,31 @@ def typed_source(
         if name not in cells.names:
             needs = f"to name columns of {cells.title}: {', '.join(cells.names)}. Received: {name!r}."
             raise in_both(ValueError(f"datasets.load needs likelihood {needs}"), f"datasets.load needs --kinds {needs}")
-    notes = cells.notes
-    table = like
-    if table is None:
-        splits = whole_rows(len(cells.table)) if whole else split_rows(len(cells.table), seed, cells.title)
-        described: dict[str, Column | str] = {}
-        for name in cells.names:
-            if kinds.get(name, name) is None:
-                described[name] = "left out, as asked"
-            else:
-                described[name] = describe_column(
-                    name, cells.table[name], splits["train"], kinds.get(name), cells.title
-                )
-        columns = tuple(column for column in described.values() if isinstance(column, Column))
-        notes += tuple(f"{name}: {why}" for name, why in described.items() if isinstance(why, str))
-        if not columns:
-            raise ValueError(
-                f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
-            )
-        table = Table(columns)
-    values = table.values_of(cells, cells.place)
-    return Source(cells.title, _splits(values, seed, cells.title, whole), columns=table.names, table=table, notes=notes)
+    places = None if whole else split_of_rows(len(cells), seed, cells.title)
+    table, notes = (like, cells.notes) if like is not None else _described(cells, kinds, places)
+    splits = rows_by_split(table.parts(cells), len(cells), len(table.columns), places, cells.on_disk)
+    return Source(cells.title, splits, columns=table.names, table=table, notes=notes)
+
+
+def _described(
+    cells: Cells, kinds: Mapping[str, type[DistributionLayer] | None], places: np.ndarray | None
+) -> tuple[Table, tuple[str, ...]]:
+    """The columns of some cells, and what was recognised and left out, in words."""
+    surveys = {
+        name: Survey(name, kinds.get(name), cells.title) for name in cells.names if kinds.get(name, name) is not None
+    }
+    for first, part in cells.parts(list(surveys)) if surveys else ():
+        training = np.ones(len(part), bool) if places is None else places[first : first + len(part)] == 0
+        for name, survey in surveys.items():
+            survey.add(part[name], training)
+    described = {name: surveys[name].column() if name in surveys else "left out, as asked" for name in cells.names}
+    columns = tuple(column for column in described.values() if isinstance(column, Column))
+    notes = cells.notes + tuple(f"{name}: {why}" for name, why in described.items() if isinstance(why, str))
+    if not columns:
+        raise ValueError(
+            f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
+        )
+    return Table(columns), notes
 
 
 def _untyped(message: str, like: tuple[str, ...] | None) -> ValueError:
@@ -118,21 +133,17 @@ def _names_like(cells: Cells, wanted: tuple[str, ...]) -> tuple[str, ...]:
     )
 
 
+def _numbers(column) -> np.ndarray:
+    """Those of a column that holds numbers."""
+    values = numbers_of(column)
+    assert values is not None
+    return values
+
+
 def _first_text(cells: Cells, name: str) -> int:
     """The number of the first row whose cell is no number."""
-    column = enumerate(cells.table[name].to_pylist())
-    return next((row for row, cell in column if cell is not None and number_in(str(cell)) is None), 0)
-
-
-def _splits(columns: list[np.ndarray], seed: int, title: str, whole: bool) -> dict[str, ArrayRows]:
-    """The rows of each split, of columns of values, without a copy of all of them."""
-    size = len(columns[0])
-    if whole:
-        return dict.fromkeys(("train", "validation", "test"), ArrayRows(np.stack(columns, axis=1)))
-    splits = {}
-    for name, rows in split_rows(size, seed, title).items():
-        values = np.empty((len(rows), len(columns)))
-        for place, column in enumerate(columns):
-            values[:, place] = column[rows]
-        splits[name] = ArrayRows(values)
-    return splits
+    for first, part in cells.parts([name]):
+        for row, cell in enumerate(part[name].to_pylist(), start=first):
+            if cell is not None and number_in(str(cell)) is None:
+                return row
+    return 0

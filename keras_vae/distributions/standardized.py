@@ -132,7 +132,7 @@ class Standardized(InUnits):
         """
         if self.built:
             raise ValueError(f"{self._title}.adapt needs a layer that has no weights yet. Received: a built one.")
-        batches: Iterable = _parts(data) if hasattr(data, "__array__") or isinstance(data, list) else data
+        batches: Iterable = in_parts(data) if hasattr(data, "__array__") or isinstance(data, list) else data
         logged = not self.layer.support.has_offset
         moments = _Moments(self.event_shape)
         for batch in batches:
@@ -217,7 +217,7 @@ class DistributionInUnits(tfd.Distribution):
         return self.distribution.event_shape_tensor()
 
 
-def _parts(data) -> Iterator[np.ndarray]:
+def in_parts(data) -> Iterator[np.ndarray]:
     """An array in parts, whose copies in float64 are small."""
     array = np.asarray(data)
     rows = max(1, PART // max(1, array[:1].size))

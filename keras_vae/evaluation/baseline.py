@@ -11,6 +11,8 @@ from tensorflow_probability import distributions as tfd
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer
 from keras_vae.distributions.standardized import InUnits
 
+FITTED = 2**24  # values of training rows that the parameters of columns are fitted to, at most
+
 
 def independent_values(train, test, likelihood: type[DistributionLayer] | DistributionLayer) -> np.ndarray:
     """log p(x) of the test examples when each value has a distribution of its own, fitted to the training data.
@@ -63,7 +65,8 @@ def independent_values(train, test, likelihood: type[DistributionLayer] | Distri
 def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> np.ndarray:
     """log p(value) of the test rows when each column has one distribution of its kind, fitted to the training data.
 
-    The parameters of maximum likelihood, by Adam on all rows at once, from 0: for columns that are standardised.
+    The parameters of maximum likelihood, by Adam on all rows at once, from 0: for columns that are standardised. Of
+    training data of more than 2^24 values it takes the first batches, which are random rows where they are shuffled.
 
     Args:
         train: iterable of batches of rows, shape (batch, values), with NaN where a value is missing.
@@ -75,7 +78,7 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         nats, shape (test examples, values), NaN where a value is missing; the sum over a row is log p(row).
     """
     columns = likelihood.without_context()
-    rows = tf.constant(np.concatenate([_observations(batch) for batch in train]), columns.value_dtype)
+    rows = tf.constant(np.concatenate(list(_first(train))), columns.value_dtype)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, steps))
     columns.build(None)
     optimizer.build(columns.trainable_weights)
@@ -94,6 +97,17 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         x = _observations(batch).astype(columns.value_dtype)
         scored.append(np.where(np.isnan(x), np.nan, columns().log_prob_by_column(x).numpy()))
     return np.concatenate(scored)
+
+
+def _first(batches) -> Iterator[np.ndarray]:
+    """The first batches, of `FITTED` values or all there are."""
+    count = 0
+    for batch in batches:
+        rows = _observations(batch)
+        count += rows.size
+        yield rows
+        if count >= FITTED:
+            return
 
 
 def _checked(batches, name: str, binary: bool, units: InUnits | None) -> Iterator[np.ndarray]:
