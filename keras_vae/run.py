@@ -81,7 +81,7 @@ class Settings:
         for field in dataclasses.fields(self):  # a run.json may hold anything
             value = getattr(self, field.name)
             kind: Any = int | float if field.type is float else field.type
-            if not isinstance(value, kind) or isinstance(value, bool):
+            if not isinstance(value, kind) or (isinstance(value, bool) and field.type is not bool):
                 words = getattr(field.type, "__name__", field.type)
                 raise ValueError(f"train needs {field.name} to be of type {words}. Received: {value!r}.")
         check_options("train", dataclasses.asdict(self))
