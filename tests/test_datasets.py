@@ -12,6 +12,7 @@ from PIL import Image
 
 import keras_vae as kv
 from keras_vae.datasets import load
+from keras_vae.datasets.axes import read_axes
 from keras_vae.datasets.data import draw_binary
 from keras_vae.datasets.rows import StreamRows
 
@@ -114,6 +115,94 @@ def test_npz_with_splits(tmp_path):
     assert data.kind is kv.Bernoulli
     assert "binary, as stored" in str(data)
     np.testing.assert_array_equal(everything(data.test), test)
+
+
+STACK = RNG.integers(0, 256, (40, 6, 5), dtype="uint8")
+WHITE = STACK.copy()
+WHITE[0, 0] = 255
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    ("x", "series", "note"),
+    [
+        (STACK, False, None),
+        (STACK > 99, False, None),
+        ((STACK / 255).astype("f4"), False, "three axes, read as 6 x 5 grey images: all values lie in [0, 1]"),
+        ((STACK > 99).astype("i8"), False, "three axes, read as 6 x 5 grey images: all values lie in [0, 1]"),
+        (STACK / 10, True, "three axes, read as series of 6 steps x 5 channels: values are neither bytes nor all in"),
+        (STACK.astype("i4") - 9, True, "three axes, read as series of 6 steps x 5 channels"),
+        (np.where(np.arange(40) < 39, 0.5, 1.5)[:, None, None] * np.ones((6, 5)), True, "three axes, read as series"),
+    ],
+    ids=["bytes", "booleans", "fractions", "zeros and ones", "numbers", "integers", "one value above 1"],
+)
+def test_three_axes_are_images_or_series(tmp_path, ending, x, series, note):
+    path = tmp_path / f"x{ending}"
+    np.save(path, x) if ending == ".npy" else np.savez(path, x)
+    data = load(path, likelihood=kv.LearnedScaleNormal, whole=True)
+    found = np.concatenate(list(data.test))
+    if series:
+        assert data.shape == (6, 5)
+        assert "6x5 series (steps x channels)" in str(data)
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, x)
+    else:
+        assert data.shape == (6, 5, 1)
+        assert "6x5x1 images" in str(data)
+        np.testing.assert_allclose(found[..., 0], x / (255 if x.dtype == np.uint8 else 1), rtol=1e-6)
+    assert [text[: len(note)] for text in data.notes] == [note] if note else data.notes == ()
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize("kind", ["f4", "i8"])
+def test_grey_levels_that_may_be_a_series_are_refused(tmp_path, ending, kind):
+    path = tmp_path / f"x{ending}"
+    np.save(path, WHITE.astype(kind)) if ending == ".npy" else np.savez(path, WHITE.astype(kind))
+    with pytest.raises(ValueError, match=r"images or series\. Received: .*\(40, 6, 5\).*store x\.astype\('uint8'\)"):
+        load(path)
+    for like, shape in ((kv.Normal((6, 5, 1)), (6, 5, 1)), (kv.Normal((6, 5)), (6, 5))):
+        assert load(path, like=like).shape == shape, "it says which"
+
+
+def test_series_are_standardised_by_channel(tmp_path):
+    x = RNG.normal(size=(200, 7, 3)) * [1e-4, 1, 0] + [1e9, -5, 2]
+    np.savez(tmp_path / "x.npz", train=x[:150], validation=x[150:170], test=x[170:])
+    data = load(tmp_path / "x.npz", batch_size=50)
+    assert data.has_units
+    np.testing.assert_allclose(data.offset, x[:150].mean(axis=(0, 1)), rtol=1e-12)
+    np.testing.assert_allclose(data.scale, [*x[:150, :, :2].std(axis=(0, 1)), 1], rtol=1e-3)
+    likelihood = data.likelihood(kv.dense_decoder(2, [8]))
+    seen = likelihood.standardized(x[:150]).numpy()
+    np.testing.assert_allclose(seen, (x[:150] - x[:150].mean((0, 1))) / [*x[:150, :, :2].std((0, 1)), 1], atol=2e-3)
+    assert "standardises them by mean and standard deviation of each channel of train" in str(data)
+    model = kv.VAE(kv.Normal(2, kv.dense_encoder(data.shape, [8])), likelihood, kv.StandardNormal(2))
+    model.compile("adam", jit_compile=False)
+    history = model.fit(data.train, epochs=2, validation_data=data.validation, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    np.testing.assert_allclose(model.predict(x[:2], verbose=0)[..., 0], 1e9, rtol=1e-9)
+    with pytest.raises(ValueError, match="needs grey levels or binary values for a Bernoulli"):
+        load(tmp_path / "x.npz", likelihood=kv.Bernoulli)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    ("shape", "moved"),
+    [((3, 6, 5), True), ((1, 6, 5), True), ((4, 6, 8), True), ((3, 6, 3), False), ((4, 3, 2), False),
+     ((2, 6, 5), False), ((5, 6, 7), False)],
+)  # fmt: skip
+def test_channels_first(tmp_path, ending, shape, moved):
+    x = RNG.integers(0, 256, (20, *shape), dtype="uint8")
+    x[0] = 255
+    path = tmp_path / f"x{ending}"
+    np.save(path, x) if ending == ".npy" else np.savez(path, x)
+    data = load(path, likelihood=kv.LearnedScaleNormal, whole=True)
+    expected = np.moveaxis(x, 1, -1) if moved else x
+    np.testing.assert_allclose(everything(data.test), expected / np.float32(255), rtol=1e-6)
+    first, last = (", ".join(["N", *map(str, axes)]) for axes in (shape, expected.shape[1:]))
+    assert data.notes == ((f"channels first, ({first}), read as ({last})",) if moved else ())
+    assert np.shares_memory(read_axes([x], "x")[0][0], x), "nothing is copied"
+    like = load(path, likelihood=kv.LearnedScaleNormal, like=kv.Normal(tuple(x.shape[1:])))
+    assert like.shape == shape, "a model of such images takes them as they are"
 
 
 def test_a_stream_is_shuffled_by_epoch_and_complete():
@@ -225,6 +314,14 @@ def save(name, array):
     return lambda folder: np.save(folder / name, array)
 
 
+def swapped(name, saves):
+    def make(folder):
+        with (folder / name).open("wb") as file:
+            saves(file, np.ones((20, 3)))
+
+    return make
+
+
 NAN = np.ones((20, 3))
 NAN[12, 1] = np.nan
 
@@ -247,9 +344,22 @@ NAN[12, 1] = np.nan
         (lambda folder: np.savez(folder / "a.npz", a=np.ones(3), b=np.ones(3)), "a.npz", "with a, b"),
         (lambda folder: (folder / "f").mkdir(), "f", "with none"),
         (write("a.txt", "1"), "a.txt", "that ends in .npz, .npy, .csv"),
+        (save("a.npy", np.array(1.0)), "a.npy", "of shape ()"),
+        (save("a.npy", np.ones((20, 3), complex)), "a.npy", "of dtype complex128"),
+        (lambda folder: np.savez(folder / "a.npz", np.array(1.0)), "a.npz", "of shape ()"),
+        (lambda folder: np.savez(folder / "a.npz", np.zeros((20, 0))), "a.npz", "of shape (20, 0)"),
+        (lambda folder: np.savez(folder / "a.npz", np.array([{}], object)), "a.npz", "a.npz: arr_0: Object arrays"),
+        (lambda folder: np.savez(folder / "a.npz"), "a.npz", "with none"),
+        (write("a.npz", "PK"), "a.npz", "needs an .npz file of numbers. Received"),
+        (write("a.npz", ""), "a.npz", "needs an .npz file of numbers. Received"),
+        (write("a.npy", ""), "a.npy", "needs an .npy file of numbers. Received"),
+        (swapped("a.npz", np.save), "a.npz", "a.npz, a file of another kind."),
+        (swapped("a.npy", np.savez), "a.npy", "a.npy, a file of another kind."),
     ],
     ids=["text", "ragged", "empty cell", "infinite cell", "empty csv", "few rows", "NaN", "text array", "rank",
-         "no rows", "objects", "npz names", "empty folder", "ending"],
+         "no rows", "objects", "npz names", "empty folder", "ending", "no axes", "complex", "npz no axes",
+         "npz empty", "npz objects", "npz of nothing", "broken npz", "empty npz", "empty npy", "npy as npz",
+         "npz as npy"],
 )  # fmt: skip
 def test_files_that_are_not_what_they_should_be(tmp_path, make, name, message):
     make(tmp_path)
@@ -354,6 +464,21 @@ def test_folders_that_are_splits(tmp_path):
     data = load(tmp_path)
     assert data.shape == (5, 5, 3)
     assert "36 grey images of 37 read as colours" in str(data)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+@pytest.mark.parametrize("kind", ["f2", ">f2", "f8", "g", "i1", ">i2", ">u4", "i8", "u8", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_types_of_numbers(tmp_path, ending, kind, order):
+    x = np.asarray((RNG.normal(size=(20, 3)) * 50).clip(-100 if kind not in ("u8", ">u4") else 0), kind, order=order)
+    path = tmp_path / f"x{ending}"
+    np.save(path, x) if ending == ".npy" else np.savez(path, x)
+    data = load(path, whole=True)
+    np.testing.assert_array_equal(everything(data.test), x.astype(np.float64))
+    assert data.kind is (kv.Bernoulli if kind == "?" else kv.LearnedScaleNormal)
+    images = np.asarray(RNG.uniform(0, 2, (20, 4, 5, 3)), kind, order=order)
+    np.save(path, images) if ending == ".npy" else np.savez(path, images)
+    np.testing.assert_array_equal(everything(load(path, whole=True).test), images.astype(np.float32))
 
 
 @pytest.mark.parametrize("kind", [">f4", ">f8", "<f4", ">i2"])

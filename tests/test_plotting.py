@@ -146,6 +146,21 @@ def test_of_many_columns_the_first_sixteen_are_drawn():
     assert "columns 0 to 15 of 40" in figure.get_suptitle()
 
 
+def test_series_are_curves_over_the_steps():
+    x = np.random.default_rng(5).normal(size=[7, 9, 6]) * [1, 1000, 1, 1, 1, 1]
+    figure = plotting.reconstructions(echo((9, 6), factor=0.5), x, count=6, columns="abcdef")
+    assert len(figure.axes) == 6 * plotting.MAX_CHANNELS
+    for number, axes in enumerate(figure.axes):
+        example, channel = divmod(number, plotting.MAX_CHANNELS)
+        for line, factor in zip(axes.lines, (1, 0.5), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), factor * x[example, :, channel], rtol=1e-6)
+        assert axes.get_ylim() == figure.axes[channel].get_ylim(), "one scale for each channel"
+        if example % 4 == 0:
+            assert axes.get_ylabel() == "abcdef"[channel]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["original", "reconstruction"]
+    assert "channels 0 to 3 of 6" in figure.get_suptitle()
+
+
 # --- samples ---------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +205,17 @@ def test_histograms_count_draws_from_the_likelihood(vector_model, vectors):
         np.testing.assert_allclose(heights, expected, atol=0.01)
         np.testing.assert_allclose(edges, bins[:-1], atol=1e-4)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["generated", "data"]
+
+
+def test_sampled_series_are_draws_and_their_means():
+    model = vae((9, 2), latent_size=3)
+    figure = plotting.samples(model, count=3, seed=4, temperature=0.5)
+    means, draws = (np.asarray(draw(3, seed=4, temperature=0.5)) for draw in (model.generate, model.sample))
+    assert len(figure.axes) == 6
+    for number, axes in enumerate(figure.axes):
+        example, channel = divmod(number, 2)
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), draws[example, :, channel], rtol=1e-5)
+        np.testing.assert_allclose(axes.lines[1].get_ydata(), means[example, :, channel], rtol=1e-5)
 
 
 def test_discrete_vectors_have_one_bin_per_value():
@@ -362,9 +388,9 @@ def test_data_have_the_shape_of_the_model(draw, shape, image_model):
 
 
 @pytest.mark.parametrize("draw", [plotting.reconstructions, plotting.samples])
-def test_events_are_images_or_vectors(draw):
-    with pytest.raises(ValueError, match=r"needs observations of shape .* Received: event_shape=\(8, 8\)"):
-        draw(echo((8, 8)), x=np.zeros([2, 8, 8]))
+def test_events_are_images_series_or_vectors(draw):
+    with pytest.raises(ValueError, match=r"needs observations of shape .* Received: event_shape=\(8, 8, 8, 1\)"):
+        draw(echo((8, 8, 8, 1)), x=np.zeros([2, 8, 8, 8, 1]))
 
 
 def test_every_column_has_a_name(vector_model, vectors):

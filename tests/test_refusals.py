@@ -39,6 +39,18 @@ REFUSED = {
     "an infinite pixel": ("Bernoulli", lambda m: m.reconstruct(filled((2, 8, 8, 1), np.inf)), "finite data"),
     "rows of 64": ("Bernoulli", lambda m: m.encode(IMAGES.reshape(12, 64)), r"\(batch, 8, 8, 1\)\. .*\(12, 64\)"),
     "one image": ("Bernoulli", lambda m: m.reconstruct(IMAGES[0]), r"\(batch, 8, 8, 1\)\. Received: \(8, 8, 1\)"),
+    "channels first": (
+        "Bernoulli",
+        lambda m: m.encode(np.moveaxis(IMAGES, -1, 1)),
+        r"\(batch, 8, 8, 1\)\. Received: \(12, 1, 8, 8\)\. .* np\.moveaxis\(x, 1, -1\)",
+    ),
+    "channels first, evaluated": (
+        "Bernoulli",
+        lambda m: m.evaluate(IMAGES[:, None, ..., 0]),
+        r"np\.moveaxis\(x, 1, -1\)",
+    ),
+    "no channel": ("Bernoulli", lambda m: m.fit(IMAGES[..., 0]), r"Received: \(12, 8, 8\)\. .* x\[\.\.\., None\]"),
+    "no batch": ("Bernoulli", lambda m: m.encode(IMAGES[0]), r"Received: \(8, 8, 1\)\. .* x\[None\]"),
     "z of another size": ("Bernoulli", lambda m: m.decode(filled((2, 2), 0)), r"z of shape \(batch, 3\)\. .*\(2, 2\)"),
     "z of NaN": ("Bernoulli", lambda m: m.decode(filled((2, 3), NAN)), "z that are finite. Received: 6 others"),
     "no draws": ("Bernoulli", lambda m: m.importance_weights(IMAGES, 0), "num_samples.*Received: num_samples=0"),
