@@ -14,7 +14,6 @@ from sklearn.datasets import load_digits
 
 import keras_vae as kv
 from keras_vae import cli
-from keras_vae.callbacks import BackupAndRestore
 from keras_vae.datasets import load
 from keras_vae.datasets.rows import StreamRows
 
@@ -219,6 +218,13 @@ def test_pairs_have_the_order_and_the_draws_of_data_without_labels(tmp_path, sou
         if split == "train":
             found, stored = np.sort(found), np.sort(stored)
         np.testing.assert_array_equal(found, stored)
+    data.train.epoch.assign(5)
+    later = rows(data.train)
+    pairs.train.epoch.assign(5)  # as a run does that goes on
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in pairs.train]), later)
+    first = tf.constant(5 * len(pairs.train), tf.int64)
+    endless = pairs.train.indexed.endless(first).take(len(pairs.train))  # what `fit` reads
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in endless]), later)
     grey = load(source, batch_size=16, labels=True, likelihood=kv.LearnedScaleNormal, drop_remainder=True)
     assert all(spec.shape.is_fully_defined() for spec in grey.train.element_spec)
     for x, y in grey.train:
@@ -270,26 +276,20 @@ def conditional() -> kv.ConditionalVAE:
     return model
 
 
-def test_a_conditional_model_trains_on_pairs_and_goes_on(tmp_path):
+def test_a_conditional_model_trains_on_pairs():
     data = load("digits", batch_size=200, labels=True)
-    model, resumed = conditional(), conditional()
+    model = conditional()
     history = model.fit(data.train, epochs=4, validation_data=data.validation, verbose=0).history
     assert history["val_loss"][-1] < history["val_loss"][0]
     assert np.isfinite(kv.evaluation.log_likelihood(model, data.test, samples=2, verbose=0).mean)
     assert model.generate(np.eye(10, dtype="float32"), seed=1).shape == (10, 8, 8, 1)
-    resumed.fit(data.train, epochs=2, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
-    again = conditional()
-    other = load("digits", batch_size=200, labels=True)  # as in another process
-    again.fit(other.train, epochs=4, verbose=0, callbacks=[BackupAndRestore(tmp_path)])
-    for mine, its in zip(again.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 def test_a_keras_classifier_trains_on_pairs():
     data = load("digits", labels=True, likelihood=kv.LearnedScaleNormal)
     model = keras.Sequential([keras.Input(data.shape), keras.layers.Flatten(), keras.layers.Dense(10, "softmax")])
     model.compile(keras.optimizers.Adam(1e-2), "categorical_crossentropy", metrics=["accuracy"])
-    model.fit(data.train, epochs=5, verbose=0)
+    model.fit(data.train, epochs=5, shuffle=False, verbose=0)
     assert model.evaluate(data.test, verbose=0)[1] > 0.85
 
 
@@ -343,7 +343,9 @@ def test_a_run_on_series_with_labels(tmp_path, capsys, monkeypatch):
         assert cli.main(list(arguments)) == 0
         return capsys.readouterr().out
 
-    said = command("train", "series.npz", "--output", "run", "--epochs", "4", "--latent-size", "3")
+    said = command(
+        "train", "series.npz", "--output", "run", "--epochs", "4", "--latent-size", "3", "--batch-size", "24"
+    )
     assert "12x2 series (steps x channels), 48 train, 6 validation, 6 test" in said
     assert "labels: 2 classes: loud, quiet" in said
     model = kv.load_model("run/model.keras")
@@ -359,7 +361,7 @@ def test_a_run_on_series_with_labels(tmp_path, capsys, monkeypatch):
     np.save("calm.npy", np.full((3, 12, 2), 0.5))  # by its values it could be images
     calm = load("calm.npy", like=model, likelihood=kv.LearnedScaleNormal, whole=True)
     assert calm.shape == (12, 2)
-    assert np.isfinite(model.evaluate(calm.test, verbose=0))
+    assert np.isfinite(model.encode(next(iter(calm.test))).mean()).all()
     command("generate", "run", "--count", "4", "--output", "new.npz")
     assert np.load("new.npz")["mean"].shape == (4, 12, 2)
 

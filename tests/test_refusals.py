@@ -44,12 +44,11 @@ REFUSED = {
         lambda m: m.encode(np.moveaxis(IMAGES, -1, 1)),
         r"\(batch, 8, 8, 1\)\. Received: \(12, 1, 8, 8\)\. .* np\.moveaxis\(x, 1, -1\)",
     ),
-    "channels first, evaluated": (
+    "no channel": (
         "Bernoulli",
-        lambda m: m.evaluate(IMAGES[:, None, ..., 0]),
-        r"np\.moveaxis\(x, 1, -1\)",
+        lambda m: m.encode(IMAGES[..., 0]),
+        r"Received: \(12, 8, 8\)\. .* x\[\.\.\., None\]",
     ),
-    "no channel": ("Bernoulli", lambda m: m.fit(IMAGES[..., 0]), r"Received: \(12, 8, 8\)\. .* x\[\.\.\., None\]"),
     "no batch": ("Bernoulli", lambda m: m.encode(IMAGES[0]), r"Received: \(8, 8, 1\)\. .* x\[None\]"),
     "z of another size": ("Bernoulli", lambda m: m.decode(filled((2, 2), 0)), r"z of shape \(batch, 3\)\. .*\(2, 2\)"),
     "z of NaN": ("Bernoulli", lambda m: m.decode(filled((2, 3), NAN)), "z that are finite. Received: 6 others"),
@@ -92,6 +91,16 @@ def test_methods_refuse_what_they_can_not_use(fault):
     with pytest.raises(ValueError, match=pattern) as error:
         call(model_of(name))
     assert type(model_of(name)).__name__ in str(error.value) or "event_shape=" in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_what_makes_a_shape_right_is_said_before_any_work(method):
+    model = image_vae()
+    model.compile()
+    with pytest.raises(ValueError, match=r"\(12, 1, 8, 8\)\. These are channels first: np\.moveaxis\(x, 1, -1\) moves"):
+        getattr(model, method)(np.moveaxis(IMAGES, -1, 1))
+    with pytest.raises(ValueError, match=r"\(12, 8, 8\)\. The axis of one channel is missing: x\[\.\.\., None\] adds"):
+        getattr(model, method)(IMAGES[..., 0])
 
 
 def test_missing_values_and_means_of_latents_are_used():

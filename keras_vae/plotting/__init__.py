@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # imported where it is used: no other part of the package nee
 
 MAX_PANELS = 16  # columns of a vector that are drawn
 MAX_CHANNELS = 4  # channels of a series that are drawn
-COUNTS = {1: 1000, 2: 8, 3: 16}  # examples that are reconstructed, by the number of axes of one
+COUNTS = {1: 1000, 2: 4, 3: 16}  # examples that are reconstructed, by the number of axes of one
 MAX_POINTS = 5000  # examples in a scatter of posterior means
 ROWS_AT_ONCE = 500  # examples encoded at once
 
@@ -33,7 +33,7 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
     Args:
         model: a built model.
         x: shape (batch, *event).
-        count: how many of the first examples are drawn, if there are as many; None is 16 images, 8 series or 1000
+        count: how many of the first examples are drawn, if there are as many; None is 16 images, 4 series or 1000
             vectors.
         columns: names of the columns of vectors, or of the channels of series; None is x[0], x[1], ...
 
@@ -64,7 +64,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
 
     Args:
         model: a built model.
-        count: number of draws of z; None is 64 images, 8 series or 1000 vectors.
+        count: number of draws of z; None is 64 images, 4 series or 1000 vectors.
         seed: integer; the same seed gives the same figure.
         temperature: factor on the distance of z to the mean of the prior; 1 draws from the prior.
         x: None or data of shape (batch, *event): its histograms are drawn over those of vectors, and its range of
