@@ -28,6 +28,7 @@ def write_saved_model(
 
     Raises:
         FileExistsError: when there is something at `path`.
+        OSError: where it can not be written.
     """
     path = Path(path)
     if path.exists():
@@ -39,7 +40,13 @@ def write_saved_model(
     root = tf.train.Checkpoint(variables=[weight.value for weight in model.weights], tables=_tables(model))
     served = {name: tf.function(function, inputs, autograph=False) for name, (function, inputs) in signatures.items()}
     with replacing(path) as temporary:
-        tf.saved_model.save(root, str(temporary), signatures=served)
+        try:
+            tf.saved_model.save(root, str(temporary), signatures=served)
+        except tf.errors.OpError as error:
+            why = error.message.partition(" [Op:")[0].rpartition("; ")[2]
+            raise OSError(
+                f"{type(model).__name__}.export needs a place that can be written to. Received: {path}: {why}"
+            ) from error
     if verbose:
         for name, function in served.items():
             print(f"{name}: {function.pretty_printed_concrete_signatures()}")

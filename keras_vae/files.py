@@ -56,6 +56,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         with lock:
             yield folder / path.name
             os.replace(folder / path.name, path)
+    except OSError as error:
+        if error.errno is not None and str(error.filename or folder).startswith(str(folder)):
+            error.filename, error.filename2 = str(path), None  # what was asked for, and not a file on the way there
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -111,6 +115,20 @@ def _is_at(file, path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def require_space(path: str | os.PathLike, size: int) -> None:
+    """Raises `OSError` where a file of so many bytes does not fit, for writers that do not survive that.
+
+    Args:
+        path: of the file, which is not there yet.
+        size: in bytes.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+    os.unlink(path)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -5,6 +5,8 @@ import json
 import math
 import platform
 import shutil
+import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,7 +225,7 @@ class Run:
             _read_history(self.path / "history.csv")  # refused before hours of training, not behind them
         keras.utils.set_random_seed(settings.seed)
         data = self._load_data("train --resume")
-        print(data)
+        _say(str(data))
         if min(data.sizes.values()) < 2:
             sizes = ", ".join(f"{size:,} {name}" for name, size in data.sizes.items())
             raise ValueError(
@@ -244,8 +246,8 @@ class Run:
         patience = settings.patience
         if patience is None:
             patience = 0 if settings.epochs else PATIENCE
-        print(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
-        print(model.loss.describe(), flush=True)
+        _say(f"{settings.network} networks, {settings.latent_size} latent variables, {model.count_params():,} weights")
+        _say(model.loss.describe())
         history = callbacks.HistoryLogger(self.path / "history.csv")
         followed = [history]
         if patience:
@@ -289,7 +291,7 @@ class Run:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
         data = self._load_data("evaluate") if source is None else self._load_for(model, source)
-        print(data, flush=True)
+        _say(str(data))
         return answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
 
     def answer(self, name: str, source: str, output: Path, **options) -> None:
@@ -420,12 +422,12 @@ class Run:
         }
         write_text(self.path / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         self._write_figures(model, data, history)
-        print(
+        _say(
             f"Test set: ELBO {metrics['elbo']:.2f}, log p(x) {metrics['log_likelihood']:.2f} +- "
             f"{metrics['log_likelihood_standard_error']:.2f} nats ({metrics['log_likelihood_samples']} samples), "
             f"independent values {metrics['baseline_log_likelihood']:.2f}"
         )
-        print(f"Wrote {self.path}: " + ", ".join(sorted(part.name for part in self.folder.parts())))
+        _say(f"Wrote {self.path}: " + ", ".join(sorted(part.name for part in self.folder.parts())))
 
     def _write_figures(self, model, data, history: dict) -> None:
         from keras_vae import plotting
@@ -441,6 +443,16 @@ class Run:
         for name, figure in figures.items():
             with replacing(self.path / f"{name}.png") as temporary:
                 figure.savefig(temporary)
+
+
+def _say(text: str) -> None:
+    """Prints lines; on a terminal they are broken between words."""
+    lines = text.split("\n")
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        wrap = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines = [wrap.fill(line) for line in lines]
+    print("\n".join(lines), flush=True)
 
 
 def _likelihoods() -> dict:

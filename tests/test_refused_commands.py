@@ -300,7 +300,42 @@ def test_a_file_that_does_not_fit_leaves_nothing(places, capsys, tmp_path, name)
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
     assert os.strerror(errno.EFBIG) in message
+    assert message.endswith(f": {tmp_path / 'out' / name}\n"), "not a file on the way there"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_weights_that_do_not_fit_are_not_begun(places, tmp_path, monkeypatch):
+    """HDF5 does not survive a full disk: Python would end with a segmentation fault."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    model = kv.load_model(places / "typed" / "model.keras")
+    path = tmp_path / "checkpoint" / "epoch-00001.weights.h5"
+    with pytest.raises(OSError, match="No space left on device: ") as raised:
+        model.save_weights(path)
+    assert raised.value.filename == str(path)
+    assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize("rows", [9, 10, 19])
+def test_too_few_examples_are_refused_before_training(capsys, tmp_path, rows):
+    np.save(tmp_path / "x.npy", RNG.normal(size=(rows, 2)))
+    assert "train needs at least 20 examples" in refusal(
+        capsys, "train", tmp_path / "x.npy", "--output", tmp_path / "run"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(20, 1), (20, 1, 1), (20, 2, 3), (20, 5, 7)])
+def test_the_smallest_data_are_trained_on_to_the_last_figure(tmp_path, shape):
+    np.save(tmp_path / "x.npy", RNG.random(shape))
+    options = ["--epochs", "1", "--latent-size", "1", "--batch-size", "1000"]
+    options += ["--network", "convolutional"] if len(shape) > 2 else []
+    assert cli.main(["train", str(tmp_path / "x.npy"), "--output", str(tmp_path / "run"), *options]) == 0
+    assert len(list((tmp_path / "run").glob("*.png"))) == 4
 
 
 def test_an_export_that_does_not_fit_leaves_nothing(places, capsys, tmp_path, monkeypatch):
@@ -311,7 +346,9 @@ def test_an_export_that_does_not_fit_leaves_nothing(places, capsys, tmp_path, mo
 
     monkeypatch.setattr(tf.saved_model, "save", full)
     message = refusal(capsys, "export", places / "typed", tmp_path / "1")
-    assert "No space left on device" in message
+    assert message.endswith(
+        f"needs a place that can be written to. Received: {tmp_path / '1'}: No space left on device\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -251,6 +251,19 @@ def test_lines_of_epochs(terminal):
     assert ("3/3" in text) == terminal
 
 
+def test_lines_fit_into_a_terminal():
+    for width, figures in ((80, 2), (90, 4), (120, 6)):
+        file = io.StringIO()
+        console = Console(file=file, force_terminal=True, width=width, highlight=False, no_color=True, soft_wrap=True)
+        with callbacks.EpochLines(console) as lines:
+            small().fit(X, epochs=2, validation_data=HELD_OUT, verbose=0, callbacks=[lines])
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n")
+        rows = [row for row in text.split("\n") if re.match(r" *(epoch +loss|[12]/2 )", row)]
+        assert len(rows) == 3
+        assert max(map(len, rows)) <= width
+        assert {len(re.findall(r"-?\d+\.\d\d", row)) for row in rows[1:]} == {figures + 1}, "and the best"
+
+
 def test_the_best_epoch_of_a_resumed_run(tmp_path):
     """It was before the interruption."""
     history = callbacks.HistoryLogger(tmp_path / "history.csv")

@@ -1,5 +1,6 @@
 """What a person watches while a model is trained: a bar, and a line for each epoch."""
 
+import itertools
 import time
 
 import keras
@@ -15,8 +16,9 @@ FIGURES = {"loss": "loss", "log_likelihood": "log p(x|z)", "kl": "KL"}
 class EpochLines(keras.callbacks.ProgbarLogger):
     """One line for each epoch: figures of training and validation, the best validation loss so far, the time left.
 
-    On a terminal a bar shows the epoch under way; elsewhere each tenth epoch has a line, and the first and last. Made
-    for `fit(..., verbose=0)`, and a context manager: the bar ends with the block, however that ends.
+    On a terminal a bar shows the epoch under way, and lines have as many figures as fit; elsewhere each tenth epoch has a
+    line, and the first and last. Made for `fit(..., verbose=0)`, and a context manager: the bar ends with the block,
+    however that ends.
 
     Args:
         console: of rich; None is standard output, without colours where NO_COLOR is set.
@@ -87,15 +89,26 @@ class EpochLines(keras.callbacks.ProgbarLogger):
         if self.model.stop_training and self.best is not None:
             self.console.print(f"Stopped early: the best epoch was {self.best[1]}.", markup=False)
 
+    def _shown(self, logs: dict) -> list[str]:
+        """The first of the figures, as many as fit into the line of a terminal; always the loss."""
+        names = list(FIGURES)
+        if self.console.is_terminal:
+            columns = [11 * (name in logs) + 15 * (f"val_{name}" in logs) for name in names]
+            room = self.console.width - self._width - 15 * ("val_loss" in logs) - 9
+            names = names[: max(1, sum(total <= room for total in itertools.accumulate(columns)))]
+        return names
+
     def _heading(self, logs: dict) -> str:
-        names = [FIGURES[name].rjust(11) for name in FIGURES if name in logs]
-        names += [f"val {FIGURES[name]}".rjust(15) for name in FIGURES if f"val_{name}" in logs]
+        shown = self._shown(logs)
+        names = [FIGURES[name].rjust(11) for name in shown if name in logs]
+        names += [f"val {FIGURES[name]}".rjust(15) for name in shown if f"val_{name}" in logs]
         best = "   best (epoch)" if "val_loss" in logs else ""
         return f"{'epoch':>{self._width}}{''.join(names)}{best}{'left':>9}"
 
     def _line(self, epoch: int, logs: dict) -> str:
-        figures = [f"{float(logs[name]):11.2f}" for name in FIGURES if name in logs]
-        figures += [f"{float(logs[f'val_{name}']):15.2f}" for name in FIGURES if f"val_{name}" in logs]
+        shown = self._shown(logs)
+        figures = [f"{float(logs[name]):11.2f}" for name in shown if name in logs]
+        figures += [f"{float(logs[f'val_{name}']):15.2f}" for name in shown if f"val_{name}" in logs]
         best = "" if self.best is None else f"{self.best[0]:.2f} ({self.best[1]})".rjust(15)
         place = f"{epoch + 1}/{self.epochs}"
         return f"{place:>{self._width}}{''.join(figures)}{best}{self._left(epoch):>9}"

@@ -1,5 +1,6 @@
 """The Keras side of a model: compile, fit, evaluate, predict, save and export."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from keras_vae import keras_names
 from keras_vae.export import write_saved_model
-from keras_vae.files import replacing
+from keras_vae.files import replacing, require_space
 from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
 from keras_vae.objectives import ELBO, Objective
@@ -246,7 +247,14 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
                 f"{type(self).__name__}.save_weights needs a path that ends in .weights.h5. Received: {filepath}."
             )
         with replacing(filepath) as temporary:
+            # HDF5 that meets a full disk ends the process, when Python ends: with a segmentation fault.
+            require_space(temporary, self._size_of_weights())
             super().save_weights(temporary)
+
+    def _size_of_weights(self) -> int:
+        """Bytes of a file of weights and optimizer, an upper estimate."""
+        variables = [*self.variables, *(self.optimizer.variables if self.compiled else ())]
+        return 2**16 + sum(2**12 + math.prod(each.shape) * tf.as_dtype(each.dtype).size for each in variables)
 
     def export(
         self,
