@@ -241,6 +241,9 @@ def test_sums_of_parts_are_those_of_all():
         assert moments.mean == pytest.approx(numbers.mean(), rel=1e-13)
         assert moments.variance == pytest.approx(numbers.var(), rel=1e-12)
         assert moments.skewness == pytest.approx(stats.skew(numbers), rel=1e-10)
+    huge = sum((Numbers.of(1e120 * part) for part in np.split(values, 4)), Numbers())
+    assert huge.kind is kv.Normal
+    np.testing.assert_allclose(huge.units(kv.Normal(1)), [1e120 * values.mean(), 1e120 * values.std()], rtol=1e-12)
 
 
 def fitted(data, epochs: int, *callbacks) -> list[np.ndarray]:

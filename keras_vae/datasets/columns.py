@@ -14,15 +14,7 @@ import numpy as np
 
 from keras_vae.datasets.cells import Cells, as_arrow, number_in, numbers_of, read_cells, texts_of
 from keras_vae.datasets.writing import write_columns
-from keras_vae.distributions import (
-    Bernoulli,
-    Categorical,
-    Columns,
-    DistributionLayer,
-    Normal,
-    Poisson,
-    Standardized,
-)
+from keras_vae.distributions import Bernoulli, Categorical, Columns, DistributionLayer, Normal, Poisson, Standardized
 from keras_vae.distributions.supports import Counts, ZerosAndOnes
 from keras_vae.files import write_text
 

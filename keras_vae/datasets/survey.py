@@ -31,7 +31,7 @@ class Moments:
     """
 
     count: int = 0
-    mean: float = 0.0
+    mean: float = 0.0  # of some numbers NumPy's: where its powers are infinite, Python's raise errors
     squares: float = 0.0
     cubes: float = 0.0
 
@@ -40,20 +40,23 @@ class Moments:
         """Those of finite numbers, shape (n,)."""
         if not len(values):
             return cls()
-        mean = float(values.mean())
-        deviations = values - mean
-        squared = deviations * deviations
-        return cls(len(values), mean, float(squared.sum()), float((squared * deviations).sum()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = values.mean()
+            deviations = values - mean
+            squared = deviations * deviations
+            return cls(len(values), mean, squared.sum(), (squared * deviations).sum())
 
     def __add__(self, other: "Moments") -> "Moments":
         count = self.count + other.count
         if not count:
             return self
-        step, m, n = other.mean - self.mean, self.count, other.count
-        squares = self.squares + other.squares + step**2 * m * n / count
-        cubes = self.cubes + other.cubes + step**3 * m * n * (m - n) / count**2
-        cubes += 3 * step * (m * other.squares - n * self.squares) / count
-        return Moments(count, self.mean + step * n / count, squares, cubes)
+        m, n = self.count, other.count
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = other.mean - self.mean
+            squares = self.squares + other.squares + step**2 * m * n / count
+            cubes = self.cubes + other.cubes + step**3 * m * n * (m - n) / count**2
+            cubes += 3 * step * (m * other.squares - n * self.squares) / count
+            return Moments(count, self.mean + step * n / count, squares, cubes)
 
     @property
     def variance(self) -> float:
@@ -62,8 +65,9 @@ class Moments:
 
     @property
     def skewness(self) -> float:
-        """0 where all are the same."""
-        return self.cubes / self.count / self.variance**1.5 if self.squares else 0.0
+        """0 where all are the same; NaN where a sum is too large for a number."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(self.cubes / self.count / self.variance**1.5) if self.squares else 0.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Numbers:
         if not layer.support.has_scale or not (layer.support.has_offset or self.low > 0):
             return 0.0, 1.0
         if layer.support.has_offset:
-            return self.moments.mean, self.moments.variance**0.5 if self.low < self.high else 1.0
+            return float(self.moments.mean), float(np.sqrt(self.moments.variance)) if self.low < self.high else 1.0
         return 0.0, float(np.exp(self.logs.mean))
 
 
