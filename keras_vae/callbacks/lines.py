@@ -16,8 +16,8 @@ FIGURES = {"loss": "loss", "log_likelihood": "log p(x|z)", "kl": "KL"}
 class EpochLines(keras.callbacks.ProgbarLogger):
     """One line for each epoch: figures of training and validation, the best validation loss so far, the time left.
 
-    On a terminal a bar shows the epoch under way, and lines have as many figures as fit; elsewhere each tenth epoch has a
-    line, and the first and last. Made for `fit(..., verbose=0)`, and a context manager: the bar ends with the block,
+    On a terminal a bar shows the epoch under way, and lines have as many figures as fit; elsewhere each tenth epoch has
+    a line, and the first and last. Made for `fit(..., verbose=0)`, and a context manager: the bar ends with the block,
     however that ends.
 
     Args:
