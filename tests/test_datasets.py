@@ -348,7 +348,7 @@ NAN[12, 1] = np.nan
         (save("a.npy", np.ones((20, 3), complex)), "a.npy", "of dtype complex128"),
         (lambda folder: np.savez(folder / "a.npz", np.array(1.0)), "a.npz", "of shape ()"),
         (lambda folder: np.savez(folder / "a.npz", np.zeros((20, 0))), "a.npz", "of shape (20, 0)"),
-        (lambda folder: np.savez(folder / "a.npz", np.array([{}], object)), "a.npz", "a.npz: which holds something else"),
+        (lambda folder: np.savez(folder / "a.npz", np.array([{}], object)), "a.npz", "which holds something else"),
         (lambda folder: np.savez(folder / "a.npz"), "a.npz", "with none"),
         (write("a.npz", "PK"), "a.npz", "needs an .npz file of numbers. Received"),
         (write("a.npz", ""), "a.npz", "needs an .npz file of numbers. Received"),
