@@ -198,7 +198,8 @@ def rows_of(model, columns: dict[str, np.ndarray]) -> np.ndarray:
 
 def has_columns(model) -> bool:
     """Whether a model is served by column."""
-    return isinstance(model.likelihood, kv.Columns) or getattr(model.likelihood, "names", None) is not None
+    likelihood = getattr(model, "likelihood", None)  # a linear model has none
+    return isinstance(likelihood, kv.Columns) or getattr(likelihood, "names", None) is not None
 
 
 CASES = {

@@ -43,7 +43,7 @@ class ServedColumn:
         unknown = tf.boolean_mask(texts, ~(tf.reduce_any(found, axis=1) | missing))
         needed = ", ".join(self.categories[:6]) + (", ..." if len(self.categories) > 6 else "")
         first = tf.strings.reduce_join(unknown[:1])
-        message = [f"{title} needs {self.served} to be one of {needed}. Received: '", first, "'."]
+        message = [f"{title} needs {self.served} to be one of {needed}. Received: ", first, "."]
         (found,) = only_if(tf.equal(tf.size(unknown), 0), message, found)
         return tf.where(missing, tf.constant(np.nan, self.dtype), tf.cast(tf.argmax(found, axis=1), self.dtype))
 
