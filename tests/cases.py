@@ -179,9 +179,8 @@ def columns_of(model, rows) -> dict[str, np.ndarray]:
     found = {}
     for values, (name, layer) in zip(np.asarray(rows).T, layers.items(), strict=True):
         texts = getattr(layer, "categories", None)
-        found[name] = (
-            values if not texts else np.array([b"" if np.isnan(v) else texts[int(v)].encode() for v in values])
-        )
+        cells = [b"" if np.isnan(code) else texts[int(code)].encode() for code in values] if texts else values
+        found[name] = np.array(cells, "S24") if texts else values
     return found
 
 
