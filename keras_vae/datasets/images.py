@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.labels import Labels, labels_of
-from keras_vae.datasets.rows import ReadRows, named_split, split_rows, whole_rows
+from keras_vae.datasets.rows import SPLITS, ReadRows, named_split, split_rows, whole_rows
 from keras_vae.refusals import in_both
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 GREY = ("1", "L", "LA", "I;16", "I;16B", "I;16L", "I", "F")  # Pillow's modes of one channel, perhaps with transparency
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

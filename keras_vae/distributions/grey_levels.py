@@ -61,12 +61,12 @@ class GreyLevels(InUnits):
             values: array or tensor.
             name: what the message calls them.
         """
-        values = self.checked_numbers(values, name)
-        self.support.check(self._title, values, name)
-        if self.white >= 2 and 0 < np.max(values, initial=0) <= 1:
+        super().check_values(values, name)
+        largest = np.max(values, initial=0)
+        if self.white >= 2 and 0 < largest <= 1:
             raise ValueError(
                 f"{self._title} needs {name} that are grey levels from 0 to {self.white:g}. Received: values from 0 to "
-                f"{values.max():g}, as fractions of white are. Multiply them by {self.white:g}."
+                f"{largest:g}, as fractions of white are. Multiply them by {self.white:g}."
             )
 
     @property
