@@ -1,6 +1,6 @@
 """Randomness as an input: how many draws a model makes, and from which seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.noise import fold
-from keras_vae.trace import is_reparameterized
+from keras_vae.trace import Draw, draw_from, is_reparameterized
 
 ROWS = 2**12  # examples x draws that are decoded together: more do not fit into the caches of a CPU
 
@@ -25,13 +25,27 @@ class Sampler:
             None is the draw itself.
         weights: of the examples of the batch, shape (batch,), for what is computed of all of them together; None is 1
             for each.
+        given: None, or values that stand in the place of the draws, in the order in which the model makes them, each
+            of shape (samples, batch, *event).
+
+    Attributes:
+        made: the values of the draws so far, in that order.
     """
 
-    def __init__(self, samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None):
+    def __init__(
+        self,
+        samples=1,
+        seed: tf.Tensor | None = None,
+        path: type | None = None,
+        weights=None,
+        given: Sequence[tf.Tensor] | None = None,
+    ):
         self.samples = samples
         self.seed = seed
         self.path: Any = path
         self.weights = weights
+        self.given = given
+        self.made: list[tf.Tensor] = []
         self.drawn = 0
 
     def next_seed(self) -> tf.Tensor:
@@ -40,6 +54,13 @@ class Sampler:
             return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
         self.drawn += 1
         return fold(self.seed, self.drawn)
+
+    def draw(self, posterior: tfd.Distribution, sample_shape: Sequence) -> Draw:
+        """A draw from a posterior, or what is given in its place."""
+        seed = self.next_seed()  # one for each draw, given or not
+        drawn = draw_from(posterior, sample_shape, seed) if self.given is None else Draw(self.given[len(self.made)])
+        self.made.append(drawn.value)
+        return drawn
 
     def path_of(self, posterior: tfd.Distribution):
         """What draws of this posterior go through on their way to the model, or None."""
@@ -63,9 +84,11 @@ def within_sampling() -> bool:
 
 
 @contextmanager
-def sampling(samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None) -> Iterator[Sampler]:
+def sampling(
+    samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None, given=None
+) -> Iterator[Sampler]:
     """Sets the number of draws and the seed of every model called inside the block; see `Sampler`."""
-    with _as_current(Sampler(samples, seed, path, weights)) as sampler:
+    with _as_current(Sampler(samples, seed, path, weights, given)) as sampler:
         yield sampler
 
 
@@ -79,6 +102,11 @@ def iteration(number) -> Iterator[Sampler]:
         number: of the iteration, an integer or an integer scalar tensor.
     """
     outer = current_sampler()
+    if outer.given is not None:
+        raise TypeError(
+            "Values that stand in the place of draws need a model that draws outside of loops. "
+            "Received: a draw inside of an `iteration` block."
+        )
     seed = fold(outer.next_seed(), number)
     with _as_current(Sampler(outer.samples, seed, outer.path, outer.weights)) as sampler:
         yield sampler

@@ -199,6 +199,21 @@ class Trace:
         return sum((latent.kl for latent in self.latents.values()), tf.zeros_like(self.log_likelihood))
 
     @cached_property
+    def log_joint(self) -> tf.Tensor:
+        """log p(x, z) at the draws, nats, shape (samples, batch); a variable that is summed out is no part of z."""
+        return sum((latent.log_prior for latent in self.drawn.values()), self.log_likelihood)
+
+    @cached_property
+    def log_posterior(self) -> tf.Tensor:
+        """log q(z | x) at the draws, nats, shape (samples, batch)."""
+        return sum((latent.log_posterior for latent in self.drawn.values()), tf.zeros_like(self.log_likelihood))
+
+    @property
+    def drawn(self) -> dict[str, Latent]:
+        """The latent variables that are drawn, by name."""
+        return {name: latent for name, latent in self.latents.items() if latent.value is not None}
+
+    @cached_property
     def log_weight(self) -> tf.Tensor:
         """log p(x, z) - log q(z | x) at the draws, nats, shape (samples, batch): the log importance weight."""
         return sum((latent.log_ratio for latent in self.latents.values()), self.log_likelihood)

@@ -21,7 +21,7 @@ from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
 from keras_vae.serving import Signatures
-from keras_vae.trace import Latent, Trace, draw_from
+from keras_vae.trace import Latent, Trace
 from keras_vae.training.finite import finite_or_stop
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
@@ -128,7 +128,7 @@ class LatentVariableModel(KerasContract):
                 f"such as time, belong to the event. Received: {posterior.batch_shape}."
             )
         opened = opens and sampler.samples is not None
-        drawn = draw_from(posterior, [sampler.samples] if opened else [], sampler.next_seed())
+        drawn = sampler.draw(posterior, [sampler.samples] if opened else [])
         path = sampler.path_of(posterior)
         if path is not None:
             drawn = drawn.along(path)
