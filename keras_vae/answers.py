@@ -1,6 +1,5 @@
 """What the commands write of a trained model: scores, codes, reconstructions, filled and new rows, one for each row."""
 
-import math
 import sys
 from pathlib import Path
 
@@ -149,7 +148,7 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
             values = evaluation.independent_values(data.train, data.test, model.likelihood)
         found["baseline_log_likelihood"] = float(values.mean())
         if model.discrete:
-            found["baseline_bits_per_dim"] = -found["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
+            found["baseline_bits_per_dim"] = estimate.bits_per_dim * found["baseline_log_likelihood"] / estimate.mean
     return found
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_vae.arguments import whole_seed
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
+from keras_vae.evaluation.pareto import pareto_k, tail_size, threshold
 from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
@@ -20,6 +21,8 @@ from keras_vae.noise import fold
 from keras_vae.serving import draw_bytes
 from keras_vae.training.choice import prefers_xla
 
+FEWEST = 25  # draws, of whose weights five are a tail
+TOO_MANY = 0.1  # of the examples: with 100 draws the error of k-hat is about 0.2
 AT_ONCE = 2  # batches: beside another one, no core waits where the work of a batch does not split evenly
 
 
@@ -30,14 +33,19 @@ class LogLikelihood:
     Attributes:
         values: log p(x) by example, nats, shape (examples,).
         effective_samples: draws that each value rests on, between 1 and `samples`, shape (examples,).
+        pareto_k: k-hat by example, shape (examples,), NaN for fewer than 25 draws: how heavy the tail of the importance
+            weights is, see `keras_vae.evaluation.pareto`.
         samples: draws per example.
-        dimensions: number of values in one observation.
+        dimensions: number of values in one observation; None where observations differ in it.
+        discrete: whether log p(x) is that of a probability; a density is one per unit of the data.
     """
 
     values: np.ndarray
     effective_samples: np.ndarray
+    pareto_k: np.ndarray
     samples: int
-    dimensions: int
+    dimensions: int | None
+    discrete: bool
 
     @property
     def mean(self) -> float:
@@ -52,14 +60,77 @@ class LogLikelihood:
         return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
 
     @property
+    def errors(self) -> np.ndarray:
+        """Standard error of each value over its draws, nats, shape (examples,); NaN for a single draw.
+
+        That of a mean relative to the mean (delta method): it says little where `unreliable` is true.
+        """
+        if self.samples < 2:
+            return np.full(len(self.values), np.nan)
+        spread = 1 / np.maximum(self.effective_samples, 1.0) - 1 / self.samples
+        return np.sqrt(np.maximum(spread, 0.0) * self.samples / (self.samples - 1))
+
+    @property
+    def error_of_draws(self) -> float:
+        """Standard error of the mean over the draws, nats: what another seed would change, on the same examples."""
+        return float(np.sqrt(np.sum(self.errors**2)) / len(self.values))
+
+    @property
+    def bias(self) -> float:
+        """How far the mean lies below log p(x) in expectation, nats: half the variance over the draws (delta method).
+
+        Where `unreliable` is true it is more.
+        """
+        return float(np.mean(self.errors**2) / 2)
+
+    @property
+    def unreliable(self) -> np.ndarray:
+        """Whether the draws missed too much of the posterior to say log p(x): bool, shape (examples,).
+
+        Where k-hat is above min(1 - 1 / log10(samples), 0.7) (Vehtari et al. 2024), and for fewer than 25 draws.
+        """
+        return ~(self.pareto_k <= threshold(self.samples))
+
+    @property
+    def reliable(self) -> bool:
+        """Whether fewer than one example in ten is `unreliable`: k-hat of a few is above by chance."""
+        return bool(np.mean(self.unreliable) < TOO_MANY)
+
+    @property
+    def verdict(self) -> str:
+        """Whether to believe the mean, in a sentence or two."""
+        if self.samples < FEWEST:
+            return f"{self.samples} draws are too few to say how far below log p(x) this bound is: take 25 or more."
+        missed, limit = int(np.sum(self.unreliable)), threshold(self.samples)
+        found = f"k-hat is above {limit:.2f} for {missed:,} of {len(self.values):,} examples"
+        if self.reliable:
+            return f"Reliable: {found}; about {self.bias:.3f} nats too low."
+        return (
+            f"A lower bound only: {found}. Draws of q(z | x) miss much of the posterior, and log p(x) is higher by "
+            f"more than {self.bias:.3f} nats. More of them help little; annealed_importance_sampling does."
+        )
+
+    @property
     def bits_per_dim(self) -> float:
-        """-log2 p(x) per value of an observation; lower is better."""
+        """-log2 p(x) per value of an observation, of discrete data; lower is better.
+
+        Raises:
+            TypeError: for a density, whose bits depend on the unit: those of grey levels 0 to 255 are 8 more than those
+                of the same images in fractions.
+        """
+        if self.dimensions is None or not self.discrete:
+            raise TypeError(
+                "LogLikelihood.bits_per_dim needs discrete data, such as those of Bernoulli or DiscretizedLogistic. "
+                "Received: a density, whose bits depend on the unit of the data."
+            )
         return -self.mean / (self.dimensions * math.log(2))
 
     def __str__(self) -> str:
         return (
-            f"log p(x) = {self.mean:.3f} +- {self.standard_error:.3f} nats ({len(self.values):,} examples, "
-            f"{self.samples:,} samples each, median effective samples {np.median(self.effective_samples):.0f})"
+            f"log p(x) {'=' if self.reliable else '>='} {self.mean:.3f} +- {self.standard_error:.3f} nats over "
+            f"{len(self.values):,} examples, +- {self.error_of_draws:.3f} over the draws ({self.samples:,} each, "
+            f"median effective {np.median(self.effective_samples):.0f}, median k-hat {np.median(self.pareto_k):.2f})\n"
+            f"{self.verdict}"
         )
 
 
@@ -75,7 +146,8 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Importance-sampled log p(x) of each example, log (1/K) sum_k p(x, z[k]) / q(z[k] | x).
 
-    The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples. Each batch is
+    The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples; how far it is from
+    there, `LogLikelihood.verdict` says. A density is one per unit of the data. Each batch is
     encoded once; draws are decoded in chunks, of two batches side by side where the bound of `memory` allows it. XLA
     compiles it where `compile` would choose to; the compiled program is kept with the model, for the next call with as
     many samples and batches of the same size.
@@ -112,7 +184,7 @@ def log_likelihood(
     bytes_of_draw = kept(model, lambda: draw_bytes(model), "draw_bytes")
     rows = min(ROWS, memory // bytes_of_draw // AT_ONCE)
     compiled = kept(model, lambda: _compiled(model, samples, rows), "log_likelihood", samples, rows)
-    progress = Progress(resume, model, samples, seed)
+    progress = Progress(resume, "log_likelihood", model, samples=samples, seed=seed)
     bar = keras.utils.Progbar(number_of_batches(found, batch_size), unit_name="batch") if verbose else None
     largest = 0
     under_way: collections.deque = collections.deque()
@@ -120,7 +192,7 @@ def log_likelihood(
     def finish(most: int) -> None:
         """Waits until so many batches are under way, at most."""
         while len(under_way) > most:
-            progress.add(*under_way.popleft().result())
+            progress.add(under_way.popleft().result())
             if bar:
                 bar.add(1)
 
@@ -140,25 +212,27 @@ def log_likelihood(
             finish(at_once - 1)
             under_way.append(pool.submit(_score, compiled, inputs, fold(seed, step), largest))
         finish(0)
-    values, effective = progress.results()
-    return LogLikelihood(values, effective, samples, math.prod(model.event_shape))
+    return LogLikelihood(**progress.results(), samples=samples, dimensions=model.dimensions, discrete=model.discrete)
 
 
 def _compiled(model: LatentVariableModel, samples: int, rows: int):
-    """`importance_weights` as a program, from a batch and a seed."""
+    """From a batch and a seed: log p(x), effective samples, and the logarithms of the largest weights by example."""
+    tail = tail_size(samples)
 
     @tf.function(jit_compile=prefers_xla(model), reduce_retracing=True, autograph=False)
     def compiled(x, seed):
-        return model.importance_weights(x, samples, seed, rows)
+        sums, largest = model.weigh(x, samples, seed, rows, tail and tail + 1)
+        return sums.log_sum() - math.log(samples), sums.effective_samples(), tf.transpose(largest)
 
     return compiled
 
 
-def _score(compiled, x, seed, largest: int) -> list[np.ndarray]:
+def _score(compiled, x, seed, largest: int) -> dict[str, np.ndarray]:
     """The values of a batch, padded to the largest size so far: a smaller batch needs no other program."""
     size = len(tf.nest.flatten(x)[0])
 
     def pad(part):
         return np.concatenate([part, np.repeat(part[-1:], largest - size, axis=0)])
 
-    return [part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed)]
+    values, effective, tail = (part.numpy()[:size] for part in compiled(tf.nest.map_structure(pad, x), seed))
+    return {"values": values, "effective_samples": effective, "pareto_k": pareto_k(tail.T)}

@@ -17,18 +17,21 @@ class Progress:
 
     Args:
         path: name of the file, or None.
-        model, samples, seed: what the values depend on; a file of others is refused.
+        caller: whose values they are, for messages.
+        model, **arguments: what the values depend on; a file of others is refused.
     """
 
     SECONDS = 5  # between two writes
 
-    def __init__(self, path: str | os.PathLike | None, model: LatentVariableModel, samples: int, seed: int):
+    def __init__(self, path: str | os.PathLike | None, caller: str, model: LatentVariableModel, **arguments):
         self.path = None if path is None else Path(path)
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self.caller = caller
+        self.parts: list[dict[str, np.ndarray]] = []
         self.digests: list[int] = []
         self.written = time.monotonic()
+        given = ", ".join(f"{name}={value}" for name, value in arguments.items())
         self.key = (
-            f"samples={samples}, seed={seed}, weights={_checksum(*model.get_weights()):08x}, "
+            f"{caller}: {given}, weights={_checksum(*model.get_weights()):08x}, "
             f"config={zlib.crc32(structure_of(model).encode()):08x}"
         )
         if self.path is not None and self.path.exists():
@@ -38,12 +41,13 @@ class Progress:
         with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != self.key:
                 raise ValueError(
-                    f"log_likelihood needs resume to name a new file, or one of the same model and arguments: "
+                    f"{self.caller} needs resume to name a new file, or one of the same model and arguments: "
                     f"{self.key}. Received: {self.path} with {file['key']}."
                 )
             ends = np.cumsum(file["sizes"])[:-1]
-            parts = (np.split(file[name], ends) for name in ("values", "effective_samples"))
-            self.parts = list(zip(*parts, strict=True))
+            names = [name for name in file.files if name not in ("key", "sizes", "digests")]
+            columns = [np.split(file[name], ends) for name in names]
+            self.parts = [dict(zip(names, part, strict=True)) for part in zip(*columns, strict=True)]
             self.digests = file["digests"].tolist()
 
     def has(self, step: int, *arrays: np.ndarray) -> bool:
@@ -53,31 +57,30 @@ class Progress:
             self.digests.append(digest)
         elif digest != self.digests[step]:
             raise ValueError(
-                f"log_likelihood needs the data that {self.path} was begun with. Received: another batch {step}."
+                f"{self.caller} needs the data that {self.path} was begun with. Received: another batch {step}."
             )
         return step < len(self.parts)
 
-    def add(self, values: np.ndarray, effective: np.ndarray) -> None:
-        """Keeps the values of the next batch."""
-        self.parts.append((values, effective))
+    def add(self, values: dict[str, np.ndarray]) -> None:
+        """Keeps the values of the next batch, by name, shape (batch, ...) each."""
+        self.parts.append(values)
         if time.monotonic() - self.written > self.SECONDS:
             self.write()
 
-    def results(self) -> tuple[np.ndarray, np.ndarray]:
-        """Values and effective samples of all batches."""
-        values, effective = zip(*self.parts, strict=True)
-        return np.concatenate(values), np.concatenate(effective)
+    def results(self) -> dict[str, np.ndarray]:
+        """The values of all batches, by name."""
+        return {name: np.concatenate([part[name] for part in self.parts]) for name in self.parts[0]}
 
     def write(self) -> None:
         """Replaces the file by one with all values so far."""
         self.written = time.monotonic()
         if self.path is None or not self.parts:
             return
-        values, effective = self.results()
-        sizes = [len(part) for part, _ in self.parts]
+        sizes = [len(part["values"]) for part in self.parts]
         digests = self.digests[: len(self.parts)]
         with replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez(file, key=self.key, values=values, effective_samples=effective, sizes=sizes, digests=digests)
+            about = {"key": np.array(self.key), "sizes": np.array(sizes), "digests": np.array(digests)}
+            np.savez(file, allow_pickle=False, **about | self.results())
 
     def __enter__(self):
         return self

@@ -1,6 +1,6 @@
 """The autoencoder, plain and denoising: a code without a distribution."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
@@ -111,12 +111,14 @@ class Autoencoder(LatentVariableModel):
 
     sample = generate
 
-    def importance_weights(self, x, num_samples, seed=0, rows=None) -> tuple[tf.Tensor, tf.Tensor]:
+    def importance_weights(self, x, num_samples, seed=0, rows=0, largest=0) -> NoReturn:
         """Raises `TypeError`: log p(x) is an integral over a prior."""
         raise TypeError(
             f"{type(self).__name__} needs a prior for log p(x) = log of the integral of p(x | z) p(z). Received: an "
             "autoencoder, which has none; evaluate gives log p(x | code), and a VAE has a prior."
         )
+
+    weigh = importance_weights
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: nothing that needs a prior."""

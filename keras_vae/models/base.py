@@ -314,6 +314,21 @@ class LatentVariableModel(KerasContract):
 
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
+        sums, _ = self.weigh(x, num_samples, seed, rows)
+        return sums.log_sum() - tf.math.log(tf.cast(num_samples, tf.float32)), sums.effective_samples()
+
+    def weigh(self, x, num_samples, seed=0, rows: int = ROWS, largest: int = 0) -> tuple[WeightSums, tf.Tensor]:
+        """Sums of importance weights, and the largest of them.
+
+        Args:
+            x, num_samples, seed, rows: as for `importance_weights`.
+            largest: how many weights are kept.
+
+        Returns:
+            sums: over all draws.
+            log_weights: logarithms of the largest weights in descending order, shape (largest, batch); -inf stands
+                where there are fewer.
+        """
         self._require_built("importance_weights")
         x = self._as_batch(x)
         num_samples = num_samples if tf.is_tensor(num_samples) else whole_number(self, "num_samples", num_samples)
@@ -324,15 +339,19 @@ class LatentVariableModel(KerasContract):
         chunk = -(-num_samples // chunks)  # all of one size, but for draws beyond the last one
         draw_trace = self.tracer(x)
 
-        def add_chunk(done, sums):
+        def add_chunk(done, sums, top):
             with sampling(chunk, fold(seed, done)):
                 log_weight = draw_trace().log_weight  # [chunk, batch]
             wanted = done + tf.range(chunk) < num_samples
-            return done + chunk, sums.add(tf.where(wanted[:, None], log_weight, -float("inf")))
+            log_weight = tf.where(wanted[:, None], log_weight, -float("inf"))
+            if largest:
+                candidates = tf.transpose(tf.concat([top, log_weight], axis=0))
+                top = tf.transpose(tf.math.top_k(candidates, largest).values)
+            return done + chunk, sums.add(log_weight), top
 
-        start = [tf.constant(0), WeightSums.of_none(batch)]
-        _, sums = tf.while_loop(lambda done, _: done < num_samples, add_chunk, start)
-        return sums.log_sum() - tf.math.log(tf.cast(num_samples, tf.float32)), sums.effective_samples()
+        start = [tf.constant(0), WeightSums.of_none(batch), tf.fill([largest, batch], -float("inf"))]
+        _, sums, top = tf.while_loop(lambda done, *_: done < num_samples, add_chunk, start)
+        return sums, top
 
     def _as_batch(self, inputs):
         """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told."""

@@ -39,9 +39,11 @@ class CheckedModel(Serializable, keras.Model):
         return shape
 
     @property
-    def dimensions(self) -> int:
-        """Number of values of one observation."""
+    def dimensions(self) -> int | None:
+        """Number of values of one observation; None where observations differ in it."""
         shapes: list[Any] = [field.shape for field in self._observed]
+        if any(shape is None or None in shape for shape in shapes):
+            return None
         return sum(map(math.prod, shapes))
 
     @property
