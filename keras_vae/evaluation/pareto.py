@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 LEAST = 5  # weights in a tail to which a distribution can be fitted
+ROUNDING = 1e-3  # nats, between weights of float32 that may be equal
 
 
 def tail_size(samples: int) -> int:
@@ -35,7 +36,8 @@ def pareto_k(largest: np.ndarray) -> np.ndarray:
             largest weight that is not in it.
 
     Returns:
-        k-hat, shape (examples,); -inf where all weights of the tail are equal, NaN for a tail of fewer than 5.
+        k-hat, shape (examples,); -inf where the weights of the tail differ by no more than rounding, as those of an
+        exact posterior do; NaN for a tail of fewer than 5.
 
     Reference: Vehtari et al. 2024, arXiv:1507.02646; Zhang & Stephens 2009, "A new and efficient estimation method for
     the generalized Pareto distribution".
@@ -43,15 +45,16 @@ def pareto_k(largest: np.ndarray) -> np.ndarray:
     if len(largest) <= LEAST:
         return np.full(largest.shape[1:], np.nan)
     weights = np.exp(np.asarray(largest, np.float64) - largest[0])
-    return np.array([_shape(tail) for tail in (weights[:-1] - weights[-1]).T[:, ::-1]])
+    shapes = np.array([_shape(tail) for tail in (weights[:-1] - weights[-1]).T[:, ::-1]])
+    return np.where(largest[0] - largest[-1] > ROUNDING, shapes, -np.inf)
 
 
 def _shape(excess: np.ndarray) -> float:
     """The shape, from ascending values above the threshold: a posterior mean, drawn a little towards 0.5."""
     size, top = len(excess), excess[-1]
-    if not excess[0] < top:
+    if not top > 0:
         return -math.inf
-    excess = np.maximum(excess, top * 1e-12)
+    excess = np.maximum(excess, top * 1e-12)  # a weight may equal the threshold
     grid = 30 + int(math.sqrt(size))
     quartile = excess[(size + 2) // 4 - 1]
     b = 1 / top + (1 - np.sqrt(grid / (np.arange(grid) + 0.5))) / (3 * quartile)
