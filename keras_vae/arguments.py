@@ -25,7 +25,7 @@ def whole_number(owner: object, name: str, value: int, least: int = 1) -> int:
     """`value` as an int; raises `ValueError` for what is not an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(
-            f"{type(owner).__name__} needs {name} to be a whole number, {least} or more. Received: {name}={value!r}."
+            f"{_title(owner)} needs {name} to be a whole number, {least} or more. Received: {name}={value!r}."
         )
     return int(value)
 
@@ -67,5 +67,5 @@ def _title(owner: object) -> str:
 
 def _number(owner: object, name: str, value: float, needed: str, fits) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not fits(value):
-        raise ValueError(f"{type(owner).__name__} needs {name} to be {needed}. Received: {name}={value!r}.")
+        raise ValueError(f"{_title(owner)} needs {name} to be {needed}. Received: {name}={value!r}.")
     return float(value)

@@ -76,7 +76,7 @@ class Progress:
         self.written = time.monotonic()
         if self.path is None or not self.parts:
             return
-        sizes = [len(part["values"]) for part in self.parts]
+        sizes = [len(next(iter(part.values()))) for part in self.parts]
         digests = self.digests[: len(self.parts)]
         with replacing(self.path) as temporary, temporary.open("wb") as file:
             about = {"key": np.array(self.key), "sizes": np.array(sizes), "digests": np.array(digests)}
