@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# XLA without the optimisations of machine code, which take longer than what tests run; `XLA_FLAGS= pytest` has them in.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import keras
 import pytest

@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 import scipy.stats
+import tensorflow as tf
 from linear_gaussian import LOG_P, MEAN, SIZE, VARIANCE, W, X, exact_vae, linear_vae
 
 import keras_vae as kv
 from keras_vae.evaluation import annealed_importance_sampling, simulate
 
 EXACT = scipy.stats.multivariate_normal(MEAN, W @ W.T + VARIANCE * np.eye(SIZE))
-QUICK = {"temperatures": 40, "leapfrog_steps": 5, "verbose": 0}
+QUICK = {"temperatures": 100, "leapfrog_steps": 5, "verbose": 0}
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    """The linear model with a posterior far too narrow, where importance sampling says nothing."""
+    """The linear model with a posterior far too narrow, where importance sampling says little."""
     model = exact_vae(shift=0.2)
-    model.posterior.stddev = [0.1, 0.1]  # the exact ones are 0.26 and 0.62
+    model.posterior.stddev = [0.12, 0.25]  # the exact ones are 0.26 and 0.62
     return model
 
 
@@ -105,11 +106,11 @@ def test_layers_of_latents_and_conditions():
     labels = np.eye(3, dtype="float32")[np.arange(9) % 3]
     for model, count in [(deep, 9), (given, labels)]:
         simulated = simulate(model, count, seed=1)
-        found = annealed_importance_sampling(model, simulated, chains=20, **QUICK)
-        sampled = kv.evaluation.log_likelihood(model, simulated.inputs, samples=4000, verbose=0)
-        spread = 4 * (found.error_of_chains + sampled.error_of_draws) + 0.02
-        assert found.mean == pytest.approx(sampled.mean, abs=spread), type(model).__name__
-        assert found.upper.mean() == pytest.approx(sampled.mean, abs=spread), type(model).__name__
+        found = annealed_importance_sampling(model, simulated, 60, chains=20, leapfrog_steps=2, verbose=0)
+        exact = model.importance_weights(tf.nest.map_structure(tf.constant, simulated.inputs), 4000, seed=2)[0]
+        spread = 4 * found.error_of_chains + 0.02
+        assert found.mean == pytest.approx(np.mean(exact), abs=spread), type(model).__name__
+        assert found.upper.mean() == pytest.approx(np.mean(exact), abs=spread), type(model).__name__
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,9 @@ def test_a_model_that_can_not_be_simulated_is_refused():
         simulate(Own(), 3)
 
 
-def test_the_steps_of_a_shifted_posterior_are_unbiased():
+def test_few_temperatures_are_unbiased_too():
     """Of p(x), before the logarithm: the mean of many chains' weights, against the density."""
     model = linear_vae(shift=1.0)
-    found = annealed_importance_sampling(model, X[:5], temperatures=8, chains=4000, leapfrog_steps=3, verbose=0)
+    found = annealed_importance_sampling(model, X[:5], temperatures=8, chains=4000, leapfrog_steps=2, verbose=0)
     np.testing.assert_allclose(found.lower, LOG_P[:5], atol=5 * found.lower_errors.max())
     assert found.lower_errors.max() < 0.1

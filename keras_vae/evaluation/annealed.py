@@ -235,12 +235,9 @@ class _Chains:
         self.inputs, self.path, self.seed = inputs, tf.constant(path, tf.float32), seed
         size = tf.nest.flatten(inputs)[0].shape[0]
 
-        def program(name, function, *key):
+        def program(name, function):
             compiled = tf.function(function, jit_compile=prefers_xla(model), autograph=False)
-            return kept(model, lambda: compiled, name, size, len(path), leapfrog_steps, *key)
-
-        def draws(count):
-            return program("annealed start", lambda inputs, seed: Joint(model, inputs).draws(count, seed), count)
+            return kept(model, lambda: compiled, name, size, len(path), leapfrog_steps)
 
         def pilot(inputs, path, scales, start, seed):
             return _pilot(Joint(model, inputs), path, scales, leapfrog_steps, start, seed)
@@ -249,8 +246,8 @@ class _Chains:
             return _run(Joint(model, inputs), path, steps, scales, leapfrog_steps, start, seed)
 
         self.run = program("annealed", run)
-        self.draws, self.names = draws, Joint(model, inputs).names
-        start = draws(PILOT)(inputs, fold(seed, STEPS))
+        self.joint = Joint(model, inputs)
+        start = self.joint.draws(PILOT, fold(seed, STEPS))
         self.scales = [tf.math.reduce_std(part, axis=0, keepdims=True) for part in start]
         steps = program("annealed pilot", pilot)(inputs, self.path[::EVERY], self.scales, start, fold(seed, STEPS, 1))
         self.steps = tf.repeat(steps, EVERY, axis=0)[: len(path)]
@@ -270,9 +267,9 @@ class _Chains:
         for group in range(groups):
             seed = fold(self.seed, direction, group)
             if latents is None:
-                start, path, steps = self.draws(each)(self.inputs, fold(seed, 1)), self.path, self.steps
+                start, path, steps = self.joint.draws(each, fold(seed, 1)), self.path, self.steps
             else:
-                start = [tf.repeat(tf.constant(latents[name])[None], each, axis=0) for name in self.names]
+                start = [tf.repeat(tf.constant(latents[name])[None], each, axis=0) for name in self.joint.names]
                 path, steps = self.path[::-1], self.steps[::-1]
             log_weight, share = self.run(self.inputs, path, steps, self.scales, start, seed)
             log_weights.append(log_weight.numpy())
