@@ -67,7 +67,7 @@ class _OnDisk:
         self.needed = needed  # bytes, in all files
 
     def append(self, values: np.ndarray) -> None:
-        left = memoryview(np.ascontiguousarray(values, np.float64)).cast("B") if len(values) else memoryview(b"")
+        left = memoryview(values.tobytes())
         while left:
             try:
                 left = left[self.file.write(left) :]
