@@ -262,6 +262,13 @@ def test_what_a_first_line_and_cells_look_like_is_said(tmp_path):
         load(path)
 
 
+def test_tables_of_numbers_alone():
+    """What `keras-vae train` takes for such: 0 and 1, and what has no scale, are of a kind of their own."""
+    assert read_cells(NUMBERS).all_numbers
+    for other in ({"age": np.nan}, {"same": 7}, {"is_tall": NUMBERS["height"] > 170}, {"town": "Moss"}):
+        assert not read_cells(NUMBERS.assign(**other)).all_numbers, other
+
+
 def test_infinite_cells_are_no_missing_ones():
     with pytest.raises(ValueError, match=r"row 0, column 'age': 'inf'\.$"):
         load(NUMBERS.assign(age=np.inf))

@@ -65,10 +65,20 @@ class Cells:
 
     @property
     def all_numbers(self) -> bool:
-        """Whether each cell is a number, and none is missing."""
-        return all(map(holds_numbers, self.types.values())) and not any(
-            column.null_count for _, part in self.parts(self.names) for column in part.columns
-        )
+        """Whether each cell is a number, none is missing, and no column is of booleans or the same in each row."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        kinds = self.types.values()
+        if not all(map(holds_numbers, kinds)) or any(map(pa.types.is_boolean, kinds)):
+            return False
+        edges: dict[str, set] = {name: set() for name in self.names}
+        for _, part in self.parts(self.names):
+            for name, column in zip(part.column_names, part.columns, strict=True):
+                if column.null_count:
+                    return False
+                edges[name].update(compute.min_max(column).as_py().values())
+        return all(len(edge) > 1 for edge in edges.values())
 
     def __len__(self) -> int:
         return len(self.table)
