@@ -170,6 +170,7 @@ def test_folders_of_classes(tmp_path):
     images(tmp_path, {".": (90, 1)})
     assert load(tmp_path).labels is None, "one image is in no folder"
     assert "labels" not in str(load(tmp_path))
+    assert re.search(r"\nno classes: 1 of 17 images is in no folder, .*\.png$", str(load(tmp_path)))
 
 
 def test_folders_of_splits_and_classes(tmp_path):

@@ -92,7 +92,7 @@ def places(tmp_path_factory):
     [
         ("train people.csv --likelihood normal", "train needs numeric columns. * train --likelihood columns reads"),
         ("train holes.csv --likelihood normal", "line 2, column 'height': '' * train --likelihood columns reads"),
-        ("train mixed.csv", "30 numbers and 10 texts, such as 'x' * say --kinds town=Categorical."),
+        ("train mixed.csv", "30 numbers and 10 texts, such as 'x' * --kinds town=Categorical; town=- leaves the col"),
         ("train same.csv --kinds same=Normal", "column 'same': only '1' * Leave it out with --kinds same=-."),
         ("train people.csv --kinds age=Normal", "needs --kinds to name columns of * Received: 'age'"),
         ("train people.csv --kinds town=Poisson", "line 2, column 'town': '"),

@@ -137,7 +137,7 @@ class Column:
 
     def __str__(self) -> str:
         if self.categories:
-            words = f"{len(self.categories)} categories: {', '.join(self.categories[:6])}"
+            words = f"{len(self.categories)} categories: {' '.join(', '.join(self.categories[:6]).split())}"
             words += ", ..." if len(self.categories) > 6 else ""
         elif self.offset:
             words = f"({self.name} - {self.offset:.6g}) / {self.scale:.6g}"

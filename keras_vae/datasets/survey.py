@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_vae.datasets.cells import holds_dates, number_in, numbers_of, texts_of
+from keras_vae.datasets.cells import (
+    MISSING_NUMBERS,
+    holds_dates,
+    is_date,
+    is_written_otherwise,
+    number_in,
+    numbers_of,
+    texts_of,
+)
 from keras_vae.datasets.columns import Column
 from keras_vae.distributions import (
     Bernoulli,
@@ -215,22 +223,33 @@ class Survey:
         if len(self.texts) == 1:
             return self._refused(f"only {first!r}")
         if self.kind is None and self.word_cells < self.known_cells / 2:
-            message = (
-                f"datasets.load needs columns of numbers or of texts. Received: {self.source}, column {self.name!r} "
-                f"with {self.known_cells - self.word_cells:,} numbers and {self.word_cells:,} texts, such as "
-                f"{self.first_word!r}. If they name categories, say"
-            )
-            raise in_both(
-                ValueError(f"{message} likelihood={{{self.name!r}: Categorical}}."),
-                f"{message} --kinds {self.name}=Categorical.",
-            )
+            numbers, texts = f"{self.known_cells - self.word_cells:,} numbers", f"{self.word_cells:,} texts"
+            raise self._no_categories("columns of numbers or of texts", f"{numbers} and {texts}")
+        if self.kind is None and all(text in MISSING_NUMBERS or is_written_otherwise(text) for text in self.texts):
+            raise self._no_categories("numbers such as 1234.5", "texts")
+        if self.kind is None and all(map(is_date, self.texts)):
+            return "left out: dates"
         if self.kind is not None and not self.of_categories:
             return Column(self.name, self.kind)  # whose `values` names the cell
         if len(self.texts) > MOST_CATEGORIES:
             count = f"{len(self.texts):,}" if len(self.texts) <= COUNTED else f"more than {COUNTED:,}"
             return self._refused(f"{count} different texts, such as {first!r}")
+        if self.kind is None and len(self.texts) > self.known_cells / 2:
+            cells = f"{len(self.texts):,} different texts in {self.known_cells:,} cells"
+            return self._refused(f"{cells}, such as {first!r}")
         ordered = sorted(self.texts, key=None if self.word_cells else float)
         return Column(self.name, self.kind or Categorical, tuple(ordered), missing=missing)
+
+    def _no_categories(self, needed: str, found: str) -> ValueError:
+        """The error for texts that are hardly the names of categories, with what to say where they are."""
+        message = (
+            f"datasets.load needs {needed}. Received: {self.source}, column {self.name!r} with {found}, such as "
+            f"{self.first_word!r}. If they name categories, say"
+        )
+        return in_both(
+            ValueError(f"{message} likelihood={{{self.name!r}: Categorical}}; None leaves the column out."),
+            f"{message} --kinds {self.name}=Categorical; {self.name}=- leaves the column out.",
+        )
 
     def _refused(self, why: str) -> str:
         """Why the column is left out, or the error for one whose kind was given."""
