@@ -349,8 +349,9 @@ def test_a_run_tells_kinds_and_changes_without_reading_a_file_whole(tmp_path, on
     written(tmp_path, PEOPLE[["height", "town", "name"]].assign(height=PEOPLE["height"] + 1))
     assert main(["train", "--output", str(folder), "--resume"]) == 1
     assert "needs the data that the run was begun with" in capsys.readouterr().err
-    numbers = Settings(str(written(tmp_path, NUMBERS)))
-    assert Run.create(tmp_path / "other", numbers)._load_data("train").table is None
+    for frame, typed in ((NUMBERS, True), (NUMBERS.drop(columns="member"), False)):  # of booleans
+        numbers = Settings(str(written(tmp_path, frame)))
+        assert (Run.create(tmp_path / "other", numbers)._load_data("train").table is not None) == typed
 
 
 @pytest.mark.slow

@@ -252,6 +252,9 @@ def test_what_a_first_line_and_cells_look_like_is_said(tmp_path):
     words = str(load(path))
     assert "columns: column_1, height, weight, age" in words
     assert "the column without a name is called column_1" in words
+    wide = str(load({f"x{number}": RNG.normal(size=40) for number in range(21)}))
+    assert "x19, ..." in wide
+    assert "x20" not in wide
     NUMBERS.assign(zip=[f"{row:05}" for row in range(60)]).to_csv(path, index=False)
     assert "zip: read as numbers, without leading zeros: '00000'; as a Categorical it keeps them" in str(load(path))
     path.write_text("sep=;\n" + NUMBERS.to_csv(index=False, sep=";", decimal=","))  # for Excel
