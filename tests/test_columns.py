@@ -349,6 +349,17 @@ def test_several_values_of_one_kind():
         dependent(CONTEXT)
 
 
+@pytest.mark.parametrize("kind", [kv.StandardNormal, kv.VampPrior, kv.SphericalUniform, kv.CouplingFlow])
+def test_priors_that_ignore_their_context_are_no_kinds_of_columns(kind):
+    size = 1 if kind in (kv.StandardNormal, kv.VampPrior) else 2
+    needs = rf"Columns needs columns whose distribution depends on a context.*Received: .*{kind.__name__}.*column 'b'"
+    with pytest.raises(ValueError, match=needs):
+        Columns({"a": Normal(1), "b": kind(size)})
+    if kind is kv.StandardNormal:
+        with pytest.raises(ValueError, match=needs):
+            Columns({"b": kv.Standardized(kind(1), 1.0, 2.0)})
+
+
 def test_as_a_prior_the_columns_have_parameters_of_their_own():
     prior = Columns(kinds())
     prior.build(None)
