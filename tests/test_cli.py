@@ -72,6 +72,16 @@ def test_train_leaves_everything_about_the_run(trained):
         assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_command_says_which_rows_it_answers(trained, tmp_path, capsys):
+    codes = tmp_path / "codes.npz"
+    assert cli.main(["encode", str(trained[0]), "digits", "--output", str(codes)]) == 0
+    assert capsys.readouterr().out == f"Wrote {codes}: 179 test images of digits\n"
+    assert np.load(codes)["mean"].shape[0] == 179
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 17, (15, 8, 8, 1)).astype("uint8"))
+    assert cli.main(["encode", str(trained[0]), str(tmp_path / "x.npy"), "--output", str(codes), "--overwrite"]) == 0
+    assert capsys.readouterr().out == f"Wrote {codes}: 15 images of {tmp_path / 'x.npy'}\n"
+
+
 def test_metrics_are_those_of_the_saved_model(trained):
     folder, output, _ = trained
     metrics = json.loads((folder / "metrics.json").read_text())

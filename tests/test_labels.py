@@ -355,7 +355,8 @@ def test_a_run_on_series_with_labels(tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(model.likelihood.scale, np.tile(train.std(axis=0), (12, 1)), rtol=1e-9)
     for name in ("reconstructions", "samples", "latent"):
         assert min(matplotlib.image.imread(f"run/{name}.png").shape[:2]) > 300
-    command("score", "run", "series.npz", "--output", "scores.csv", "--samples", "5")
+    said = command("score", "run", "series.npz", "--output", "scores.csv", "--samples", "5")
+    assert said == "Wrote scores.csv: 60 series of series.npz\n"
     scores = pd.read_csv("scores.csv")
     assert scores["label"].tolist() == y.tolist()
     assert np.isfinite(scores["log_likelihood"]).all()

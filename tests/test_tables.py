@@ -120,6 +120,47 @@ def test_marks_of_missing_cells(tmp_path):
         load(with_one_mark(tmp_path))
 
 
+@pytest.mark.parametrize("form", ["pandas", "numbers and texts", "polars", "dictionary", "parquet", "stored"])
+def test_marks_of_missing_cells_are_those_of_files(form, tmp_path, monkeypatch):
+    """The mark stands in the last rows, which are not in the first part that is looked at."""
+    if form == "stored":
+        monkeypatch.setattr("keras_vae.datasets.stored.IN_MEMORY", 0)
+        monkeypatch.setattr("keras_vae.datasets.cells.VALUES", 180)
+    count = RNG.poisson(4, 40)
+    last = ["?", "-", "None", "."]
+    frame = pd.DataFrame(
+        {
+            "count": [*map(str, count), *last],
+            "size": [*map("{:.3f}".format, RNG.normal(size=40)), *last],
+            "sign": [*["+", "-"] * 20, *last],
+            "code": [*["07", "7"] * 20, *last],
+            "none": last * 11,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    given = {
+        "pandas": frame,
+        "numbers and texts": frame.astype({"count": object}).assign(count=[*count, *last]),
+        "polars": pl.from_pandas(frame),
+        "dictionary": frame.to_dict("list"),
+    }.get(form, tmp_path / "t.parquet")
+    frame.to_parquet(tmp_path / "t.parquet")
+    kinds = {"code": Categorical}
+    of_file, data = (load(each, likelihood=kinds, whole=True) for each in (tmp_path / "t.csv", given))
+    assert str(data.table) == str(of_file.table)
+    assert data.notes == ("none: left out: no value in the training rows",) == of_file.notes[-1:]
+    assert data.table.columns[2].categories == ("+", "-", ".", "?", "None")
+    assert data.table.columns[3].categories == ("-", ".", "07", "7", "?", "None")
+    np.testing.assert_array_equal(rows(data), rows(of_file))
+    np.testing.assert_array_equal(rows(data)[:, 0], pd.to_numeric(frame["count"], errors="coerce"))
+    again = load(given, like=data, whole=True)
+    np.testing.assert_array_equal(rows(again), rows(of_file))
+    split = load(given, likelihood={"size": Normal, "code": None})
+    assert "size: Normal, (size" in str(split)
+    with pytest.raises(ValueError, match=r"kind Normal needs .* Received: .*column 'sign': '\+'"):
+        load(given, likelihood={"sign": Normal})
+
+
 def with_one_mark(folder):
     path = folder / "t.csv"
     lines = ["x,y", *(f"{row},1" for row in range(47)), "?,1", "3,1"]

@@ -225,7 +225,7 @@ def numbers_of(column: "pa.ChunkedArray") -> np.ndarray | None:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
+def texts_of(column: "pa.ChunkedArray", missing: Collection[str] = MISSING) -> tuple[np.ndarray, list[str]]:
     """A column of texts: the number of each cell's text, int64, -1 where it is missing, and the different texts."""
     import pyarrow as pa
 
@@ -235,7 +235,7 @@ def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
     stripped = [text.strip() for text in encoded.dictionary.to_pylist()]
-    different = list(dict.fromkeys(text for text in stripped if text not in MISSING))
+    different = list(dict.fromkeys(text for text in stripped if text not in missing))
     number = {text: place for place, text in enumerate(different)}
     return np.array([*(number.get(text, -1) for text in stripped), -1], np.int64)[codes], different
 
@@ -552,7 +552,7 @@ def _decimal_commas(table, texts: Collection[str]) -> list[str]:
     names = []
     for name in table.column_names:
         if table[name].type == pa.string() and name not in texts:
-            different = [text for text in texts_of(table[name])[1] if text not in MISSING_NUMBERS]
+            _, different = texts_of(table[name], MISSING_NUMBERS)
             numbers = all(
                 re.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?", text) for text in different
             )

@@ -43,7 +43,8 @@ def load(
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
       of one size (read when a batch needs them), whose subfolders train, test and perhaps validation are the splits.
       Arrays of four axes are images, channels first where axes say so; of three axes grey images where the values are
-      stored as bytes or lie in [0, 1], else series (examples, steps, channels); of two axes vectors.
+      stored as bytes or other integers from 0 to 255, or lie in [0, 1], else series (examples, steps, channels); of two
+      axes vectors.
     - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas, Windows-1252 and UTF-16 are recognised, and said by `print(data)`.
