@@ -249,8 +249,8 @@ class Survey:
         if self.kind is None and len(self.texts) > self.known_cells / 2:
             cells = f"{len(self.texts):,} different texts in {self.known_cells:,} cells"
             return self._refused(f"{cells}, such as {first!r}")
-        numbers = all(number_in(text) is not None for text in self.texts)
-        ordered = sorted(self.texts, key=float if numbers else None)
+        of_numbers = all(number_in(text) is not None for text in self.texts)
+        ordered = sorted(self.texts, key=float if of_numbers else None)
         return Column(self.name, self.kind or Categorical, tuple(ordered), missing=missing)
 
     def _no_categories(self, needed: str, found: str) -> ValueError:
