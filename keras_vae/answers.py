@@ -1,7 +1,9 @@
 """What the commands write of a trained model: scores, codes, reconstructions, filled and new rows, one for each row."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,79 +12,149 @@ from keras_vae import evaluation
 from keras_vae.datasets import Data, Table
 from keras_vae.datasets.cells import Cells
 from keras_vae.datasets.columns import rows_of_table
-from keras_vae.datasets.writing import ENDINGS, write_columns
+from keras_vae.datasets.writing import ENDINGS, write_parts
 from keras_vae.distributions import Columns, Standardized
 from keras_vae.distributions.standardized import InUnits
-from keras_vae.files import replacing, write_npz
-from keras_vae.models.base import ROWS
+from keras_vae.evaluation.batches import inputs_of
+from keras_vae.evaluation.by_example import bounds_by_batch
+from keras_vae.evaluation.imputation import impute_in_parts
+from keras_vae.evaluation.log_likelihood import log_likelihood_by_batch
+from keras_vae.files import replacing
 from keras_vae.models.vae import UnconditionalModel
+from keras_vae.noise import fold
+from keras_vae.sampling import ROWS
+from keras_vae.serving import draw_bytes
 from keras_vae.serving.signatures import moments
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VALUES = 2**22  # of observations that are held at once, where they are more than those of one
+FILLED = 4000  # rows that are filled together, a multiple of the 100 that share a seed
+FIGURE = 2**30  # bytes that a figure may take
 
 
 def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None) -> None:
     """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one."""
-    estimate = evaluation.log_likelihood(model, test, samples=samples, seed=seed, verbose=on_terminal())
-    bounds = evaluation.bounds(model, test, seed=seed)
-    columns = {
-        "row": np.arange(len(bounds.elbo)),
-        "log_likelihood": estimate.values,
-        "elbo": bounds.elbo,
-        "reconstruction_error": -bounds.log_likelihood,
-    }
-    if labels is not None:
-        columns["label"] = labels
-    write_columns(output, columns)
+    estimates = log_likelihood_by_batch(model, test, samples=samples, seed=seed, verbose=on_terminal())
+
+    def parts():
+        first = 0
+        for values, bounds in zip(estimates, bounds_by_batch(model, test, seed=seed), strict=True):
+            rows = np.arange(first, first + len(values))
+            first += len(values)
+            columns = {
+                "row": rows,
+                "log_likelihood": values,
+                "elbo": bounds.elbo,
+                "reconstruction_error": -bounds.log_likelihood,
+            }
+            yield columns if labels is None else columns | {"label": labels[rows]}
+
+    write_parts(output, parts())
 
 
 def encode(model, test: tf.data.Dataset, output: Path) -> None:
     """Writes mean and standard deviation of q(z | x) of each row, of each latent variable where there are several."""
-    parts = []
-    for batch in test:
-        parts.append({name: np.reshape(part, (len(batch), -1)) for name, part in moments(model.encode(batch)).items()})
-    codes = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if output.suffix.lower() != ".npz":
-        pairs = [(name, number, column) for name, rows in codes.items() for number, column in enumerate(rows.T)]
-        codes = {f"{name}_{number}": column for name, number, column in pairs}
-    write_columns(output, codes)
+
+    def parts():
+        for batch in _rebatched(model, test):
+            codes = {name: np.reshape(part, (len(batch), -1)) for name, part in moments(model.encode(batch)).items()}
+            if output.suffix.lower() != ".npz":
+                pairs = [(name, number, column) for name, rows in codes.items() for number, column in enumerate(rows.T)]
+                codes = {f"{name}_{number}": column for name, number, column in pairs}
+            yield codes
+
+    write_parts(output, parts())
 
 
 def reconstruct(model, test: tf.data.Dataset, output: Path) -> None:
     """Writes the mean of p(x | z) for each row, in the units and with the columns of the data."""
-    _write_rows(model, output, model.predict(test, verbose=0))
+    batches = inputs_of(model, model.look_at("predict", _rebatched(model, test)), ROWS)
+    write_parts(output, (_columns(model, output, model.predict_on_batch(batch)) for batch in batches))
 
 
 def impute(model, cells: Cells, output: Path, samples: int, seed: int) -> None:
     """Writes a table with its missing cells filled by their expectation, other columns as they are; `.npz` rows."""
-    import pyarrow as pa
-
+    tables = _tables(cells, FILLED)
     if output.suffix.lower() == ".npz":
-        rows = rows_of_table(model.likelihood, cells)
-        _write_rows(model, output, evaluation.impute(model, rows, samples=samples, seed=seed))
+        rows = (rows_of_table(model.likelihood, part) for part in tables)
+        filled = impute_in_parts(model, rows, samples=samples, seed=seed)
+        write_parts(output, ({"x": part} for part in filled))
     else:
-        whole = pa.concat_tables([part for _, part in cells.parts(cells.names)])  # in memory, as the answer is
-        table = evaluation.impute(model, whole, samples=samples, seed=seed)
-        write_columns(output, dict(zip(table.column_names, table.columns, strict=True)))
+        filled = impute_in_parts(model, tables, samples=samples, seed=seed)
+        write_parts(output, (dict(zip(part.column_names, part.columns, strict=True)) for part in filled))
 
 
 def generate(model, output: Path, count: int, seed: int, temperature: float) -> None:
-    """Writes what a model generates: `.png` of means, `.npz` with `z` and `mean`, or draws of p(x | z) as columns."""
-    from keras_vae import plotting
+    """Writes what a model generates: `.png` of means, `.npz` with `z` and `mean`, or draws of p(x | z) as columns.
 
+    Files but figures are written a few thousand draws at a time; the first of them are those of a smaller count.
+    """
     ending = output.suffix.lower()
     if ending == ".png":
-        with replacing(output) as temporary:
-            plotting.samples(model, count, seed=seed, temperature=temperature, columns=names_of(model)).savefig(
-                temporary
-            )
-    elif ending == ".npz" and not isinstance(model, UnconditionalModel):
-        write_columns(output, {"mean": model.generate(count, seed, temperature).numpy()})
+        _draw(model, output, count, seed, temperature)
+    elif ending == ".npz" and isinstance(model, UnconditionalModel):
+        write_parts(output, _codes_and_means(model, count, seed, temperature))
     elif ending == ".npz":
-        z = model.sample_prior(count, seed, temperature).numpy()
-        means = (model.decode(z[start : start + ROWS]).mean().numpy() for start in range(0, count, ROWS))
-        with replacing(output) as temporary:
-            write_npz(temporary, {"z": (z.shape, [z]), "mean": ((count, *model.event_shape), means)})
+        means = (model.generate(*draws, temperature).numpy() for draws in _draws(count, seed))
+        write_parts(output, ({"mean": part.astype(np.float32)} for part in means))
     else:
-        _write_rows(model, output, model.sample(count, seed, temperature).numpy())
+        rows = (model.sample(*draws, temperature).numpy() for draws in _draws(count, seed))
+        write_parts(output, (_columns(model, output, part) for part in rows))
+
+
+def _draw(model, output: Path, count: int, seed: int, temperature: float) -> None:
+    from keras_vae import plotting
+    from keras_vae.plotting.images import bytes_in_mosaic
+
+    shape = model.event_shape
+    most = FIGURE // (draw_bytes(model) + (bytes_in_mosaic(shape) if len(shape) == 3 else 0))
+    if count > most:
+        raise ValueError(
+            f"generate needs --count to be at most {most:,} for a .png, whose draws are all held in memory, in "
+            f"{FIGURE:,} bytes; files of other endings are written in parts. Received: {count:,}."
+        )
+    with replacing(output) as temporary:
+        plotting.samples(model, count, seed=seed, temperature=temperature, columns=names_of(model)).savefig(temporary)
+
+
+def _draws(count: int, seed: int) -> Iterator[tuple[int, Any]]:
+    """Numbers of draws that are made together, and the seed of each: that of the command for the first."""
+    for number, first in enumerate(range(0, max(count, 1), ROWS)):
+        # Numbers from 0 on are those of the variables of a model.
+        yield min(ROWS, count - first), fold(seed, -1, number) if number else seed
+
+
+def _codes_and_means(model, count: int, seed: int, temperature: float) -> Iterator[dict[str, np.ndarray]]:
+    for draws in _draws(count, seed):
+        z = model.sample_prior(*draws, temperature).numpy()
+        size = _rows_at_once(model)
+        for part in (z[start : start + size] for start in range(0, max(len(z), 1), size)):
+            yield {"z": part, "mean": model.decode(part).mean().numpy().astype(np.float32)}
+
+
+def _rows_at_once(model) -> int:
+    return min(ROWS, max(1, VALUES // model.dimensions))
+
+
+def _rebatched(model, test: tf.data.Dataset) -> tf.data.Dataset:
+    """The same rows, more of them at a time where they are small, and fewer where they are large."""
+    return test.rebatch(_rows_at_once(model), drop_remainder=False)
+
+
+def _tables(cells: Cells, rows: int) -> "Iterator[pa.Table]":
+    """A table, so many rows at a time."""
+    import pyarrow as pa
+
+    left = None
+    for _, part in cells.parts(cells.names):
+        left = part if left is None else pa.concat_tables([left, part])
+        while len(left) >= rows:
+            yield left.slice(0, rows)
+            left = left.slice(rows)
+    if left is not None and len(left):
+        yield left
 
 
 def check_output(model, name: str, output: Path) -> None:
@@ -112,13 +184,13 @@ def names_of(model) -> list[str] | None:
     return layer.names if isinstance(layer, Standardized) else None
 
 
-def _write_rows(model, output: Path, rows: np.ndarray) -> None:
+def _columns(model, output: Path, rows: np.ndarray) -> dict:
+    """Rows of observations as what is written of them."""
     if output.suffix.lower() == ".npz":
-        write_columns(output, {"x": rows})
-    elif isinstance(model.likelihood, Columns):
-        Table.of(model.likelihood).write(output, rows)
-    else:
-        write_columns(output, dict(zip(model.likelihood.names, np.asarray(rows).T, strict=True)))
+        return {"x": rows}
+    if isinstance(model.likelihood, Columns):
+        return Table.of(model.likelihood).to_columns(rows)
+    return dict(zip(model.likelihood.names, np.asarray(rows).T, strict=True))
 
 
 def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool = True, verbose: int = 0) -> dict:

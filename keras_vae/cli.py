@@ -96,6 +96,9 @@ DATA_HELP = (
 )
 
 
+ROWS_HELP = "all rows, or the test split of data with splits of their own, such as digits"
+
+
 def _not_empty(text: str) -> str:
     """A name or path; an empty one would be the folder that the command runs in."""
     if not text:
@@ -145,7 +148,13 @@ def _add_train(commands) -> None:
 def _add_evaluate(commands) -> None:
     parser = commands.add_parser("evaluate", help="score a trained model on a test set")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("data", nargs="?", type=_not_empty, metavar="DATA", help="default: the data of the run")
+    parser.add_argument(
+        "data",
+        nargs="?",
+        type=_not_empty,
+        metavar="DATA",
+        help=f"{ROWS_HELP} (default: the test split of the data of the run)",
+    )
     parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
     parser.set_defaults(command=_evaluate, name="evaluate")
@@ -175,7 +184,7 @@ def _add_to_file(commands, name: str, words: str) -> argparse.ArgumentParser:
     """A command that takes a run and data, and writes a file with a row for each row of the data."""
     parser = commands.add_parser(name, help=words)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    parser.add_argument("data", type=_not_empty, metavar="DATA", help=DATA_HELP)
+    parser.add_argument("data", type=_not_empty, metavar="DATA", help=f"{DATA_HELP}; {ROWS_HELP}")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help=".csv, .tsv, .parquet, .arrow or .npz"
     )
@@ -238,8 +247,8 @@ def _to_file(options: argparse.Namespace, command: str) -> None:
     _require_new(options.name, options.output, options.overwrite)
     given = {name: getattr(options, name) for name in ("samples", "seed") if hasattr(options, name)}
     with _quiet_tensorflow():
-        run.answer(options.name, options.data, options.output, **given)
-    print(f"Wrote {options.output}")
+        rows = run.answer(options.name, options.data, options.output, **given)
+    print(f"Wrote {options.output}: {rows}")
 
 
 def _require_new(owner: str, output: Path, overwrite: bool) -> None:

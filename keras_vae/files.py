@@ -4,8 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -135,20 +134,3 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file in one step, UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def write_npz(path: str | os.PathLike, arrays: dict[str, tuple[tuple[int, ...], Iterable]]) -> None:
-    """Writes float32 arrays that need not fit into memory, as `numpy.savez` would.
-
-    Args:
-        path: the file.
-        arrays: by name, the shape of an array and its parts along the first axis.
-    """
-    import numpy as np  # not above: `keras-vae --help` answers without it
-
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, (shape, parts) in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-                for part in parts:
-                    file.write(np.ascontiguousarray(part, "<f4").data)

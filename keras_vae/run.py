@@ -294,8 +294,12 @@ class Run:
         _say(str(data))
         return answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
 
-    def answer(self, name: str, source: str, output: Path, **options) -> None:
-        """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ..."""
+    def answer(self, name: str, source: str, output: Path, **options) -> str:
+        """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ...
+
+        Returns:
+            Which rows these are, in words: all of a table or array, the test split of data with splits of their own.
+        """
         from keras_vae import answers
 
         check_options(name, options)
@@ -307,6 +311,9 @@ class Run:
         if name == "score" and loaded.labels:
             options["labels"] = np.array(loaded.classes)[loaded.labels["test"]]
         getattr(answers, name)(model, data if name == "impute" else loaded.test, output, **options)
+        split = "" if len(set(loaded.sizes.values())) == 1 else "test "  # as many in each where each is all rows
+        words = ("rows", "series", "images")[len(loaded.shape) - 1]
+        return f"{loaded.sizes['test']:,} {split}{words} of {loaded.name}"
 
     def generate(self, output: Path, count: int, seed: int, temperature: float) -> None:
         """Writes what the model generates; see `answers.generate`."""

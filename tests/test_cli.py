@@ -72,6 +72,16 @@ def test_train_leaves_everything_about_the_run(trained):
         assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_command_says_which_rows_it_answers(trained, tmp_path, capsys):
+    codes = tmp_path / "codes.npz"
+    assert cli.main(["encode", str(trained[0]), "digits", "--output", str(codes)]) == 0
+    assert capsys.readouterr().out == f"Wrote {codes}: 179 test images of digits\n"
+    assert np.load(codes)["mean"].shape[0] == 179
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 17, (15, 8, 8, 1)).astype("uint8"))
+    assert cli.main(["encode", str(trained[0]), str(tmp_path / "x.npy"), "--output", str(codes), "--overwrite"]) == 0
+    assert capsys.readouterr().out == f"Wrote {codes}: 15 images of {tmp_path / 'x.npy'}\n"
+
+
 def test_metrics_are_those_of_the_saved_model(trained):
     folder, output, _ = trained
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -125,6 +135,42 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(trained, tmp_path)
         for path in (whole, folder)
     ]
     assert histories[0] == histories[1], "all but the seconds"
+
+
+FIT_ON_PAIRS = """
+import sys
+sys.path.insert(0, "tests")
+from test_labels import conditional
+import keras_vae as kv
+data = kv.datasets.load("digits", batch_size=200, labels=True)
+model = conditional()
+backup = kv.callbacks.BackupAndRestore(sys.argv[1])
+model.fit(data.train, epochs=60, validation_data=data.validation, verbose=0, callbacks=[backup])
+model.save(sys.argv[1] + ".keras")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_fit_on_labelled_pairs_resumes_to_the_same_weights_bit_for_bit(tmp_path):
+    def fit(folder):
+        return subprocess.Popen(
+            [sys.executable, "-c", FIT_ON_PAIRS, str(folder)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    finish(fit(tmp_path / "whole"))
+    process, deadline = fit(tmp_path / "killed"), time.monotonic() + 300
+    while not list((tmp_path / "killed").glob("epoch-*.weights.h5")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert 1 <= kv.callbacks.BackupAndRestore(tmp_path / "killed").finished_epochs < 60
+    finish(fit(tmp_path / "killed"))
+    models = [kv.load_model(tmp_path / f"{name}.keras") for name in ("whole", "killed")]
+    for a, b in zip(*(model.weights + model.optimizer.variables for model in models), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
 
 
 def test_the_backup_is_the_last_callback_of_a_run(tmp_path, monkeypatch, capsys):

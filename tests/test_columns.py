@@ -349,6 +349,17 @@ def test_several_values_of_one_kind():
         dependent(CONTEXT)
 
 
+@pytest.mark.parametrize("kind", [kv.StandardNormal, kv.VampPrior, kv.SphericalUniform, kv.CouplingFlow])
+def test_priors_that_ignore_their_context_are_no_kinds_of_columns(kind):
+    size = 1 if kind in (kv.StandardNormal, kv.VampPrior) else 2
+    needs = rf"Columns needs columns whose distribution depends on a context.*Received: .*{kind.__name__}.*column 'b'"
+    with pytest.raises(ValueError, match=needs):
+        Columns({"a": Normal(1), "b": kind(size)})
+    if kind is kv.StandardNormal:
+        with pytest.raises(ValueError, match=needs):
+            Columns({"b": kv.Standardized(kind(1), 1.0, 2.0)})
+
+
 def test_as_a_prior_the_columns_have_parameters_of_their_own():
     prior = Columns(kinds())
     prior.build(None)
@@ -839,6 +850,32 @@ def test_training_on_a_table_predicts_missing_values_better_than_their_columns(t
     assert set(generated["colour"]) <= {"red", "green", "blue, dark"}
     assert all(isinstance(cell, int) and cell >= 0 for cell in generated["visits"])
     assert all(cell > 0 for cell in generated["income"])
+
+
+def test_independent_columns_are_fitted_to_all_rows_of_large_data(monkeypatch):
+    """Rows in order of their values: the first of them are no sample of all; exact but for the Laplace column."""
+    monkeypatch.setattr(kv.evaluation.baseline, "FITTED", 5 * 500)
+    monkeypatch.setattr(kv.evaluation.weighted_rows, "DIFFERENT", 100)
+    rng = np.random.default_rng(0)
+    kinds = {"a": Normal(1), "b": Poisson(1), "c": Categorical(1, levels=4), "d": kv.Bernoulli(1), "e": kv.Laplace(1)}
+    kinds["a"] = kv.Standardized(kinds["a"], 1000.0, 20.0)
+    draws = [rng.normal(1000, 50, 4000), rng.poisson(3, 4000), rng.integers(0, 2, 4000) * 2, rng.random(4000) < 0.2]
+    x = np.sort(np.stack([*draws, rng.laplace(0.5, 1.5, 4000)], axis=1), axis=0)
+    x[rng.random(x.shape) < 0.3] = NAN
+    with pytest.warns(UserWarning, match=r"independent_columns fits the columns 'e' to 500 random rows of 4,000"):
+        got = kv.evaluation.independent_columns(np.split(x, 40), [x], Columns(kinds, kv.dense_decoder(2)))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(x))
+    a, b, c, d, e = (column[~np.isnan(column)] for column in x.T)
+    exact = [
+        scipy.stats.norm(a.mean(), a.std()).logpdf(a).mean(),
+        scipy.stats.poisson(b.mean()).logpmf(b).mean(),
+        -scipy.stats.entropy(np.unique(c, return_counts=True)[1]),
+        -scipy.stats.entropy([d.mean(), 1 - d.mean()]),
+        scipy.stats.laplace(*scipy.stats.laplace.fit(e)).logpdf(e).mean(),
+    ]
+    np.testing.assert_allclose(np.nanmean(got, axis=0)[:4], exact[:4], atol=2e-3)
+    # Of two parameters fitted to n rows the expected loss is 2 / (2 n) nats for each row.
+    assert exact[4] - 10 / 350 < np.nanmean(got[:, 4]) < exact[4] + 1e-6
 
 
 def test_independent_columns_are_of_maximum_likelihood():

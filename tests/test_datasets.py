@@ -130,11 +130,22 @@ WHITE[0, 0] = 255
         (STACK > 99, False, None),
         ((STACK / 255).astype("f4"), False, "three axes, read as 6 x 5 grey images: all values lie in [0, 1]"),
         ((STACK > 99).astype("i8"), False, "three axes, read as 6 x 5 grey images: all values lie in [0, 1]"),
+        (
+            WHITE.astype("i8"),
+            False,
+            "three axes, read as 6 x 5 grey images: whole numbers from 0 to 255 of dtype int64",
+        ),
+        (STACK.astype(">u2"), False, "three axes, read as 6 x 5 grey images: whole numbers from 0 to 255 of dtype"),
+        (STACK // 9 * 1.0, True, "three axes, read as series of 6 steps x 5 channels"),
+        (STACK.astype("i8") + 9, True, "three axes, read as series of 6 steps x 5 channels"),
         (STACK / 10, True, "three axes, read as series of 6 steps x 5 channels: values are neither bytes nor all in"),
         (STACK.astype("i4") - 9, True, "three axes, read as series of 6 steps x 5 channels"),
         (np.where(np.arange(40) < 39, 0.5, 1.5)[:, None, None] * np.ones((6, 5)), True, "three axes, read as series"),
     ],
-    ids=["bytes", "booleans", "fractions", "zeros and ones", "numbers", "integers", "one value above 1"],
+    ids=[
+        *("bytes", "booleans", "fractions", "zeros and ones", "levels as int64", "levels as uint16", "whole floats"),
+        *("beyond white", "numbers", "integers", "one value above 1"),
+    ],
 )
 def test_three_axes_are_images_or_series(tmp_path, ending, x, series, note):
     path = tmp_path / f"x{ending}"
@@ -149,12 +160,12 @@ def test_three_axes_are_images_or_series(tmp_path, ending, x, series, note):
     else:
         assert data.shape == (6, 5, 1)
         assert "6x5x1 images" in str(data)
-        np.testing.assert_allclose(found[..., 0], x / (255 if x.dtype == np.uint8 else 1), rtol=1e-6)
+        np.testing.assert_allclose(found[..., 0], x / (255 if x.max() > 1 else 1), rtol=1e-6)
     assert [text[: len(note)] for text in data.notes] == [note] if note else data.notes == ()
 
 
 @pytest.mark.parametrize("ending", [".npy", ".npz"])
-@pytest.mark.parametrize("kind", ["f4", "i8"])
+@pytest.mark.parametrize("kind", ["f4", "f8"])
 def test_grey_levels_that_may_be_a_series_are_refused(tmp_path, ending, kind):
     path = tmp_path / f"x{ending}"
     np.save(path, WHITE.astype(kind)) if ending == ".npy" else np.savez(path, WHITE.astype(kind))

@@ -129,13 +129,27 @@ def test_reconstructions_are_typed_columns_of_the_model(model, rows):
     assert set(answer["town"]) <= {"Oslo", "Bergen"}
     assert model.reconstruct(pl.from_pandas(HOLES)).rows() == pl.from_pandas(answer[::-1]).rows()
     assert isinstance(model.reconstruct(pa.Table.from_pandas(HOLES)), pa.Table)
-    assert isinstance(model.predict(HOLES, verbose=0), np.ndarray), "the contract of Keras"
     seeded = model.reconstruct(HOLES, seed=1)
     assert list(seeded) == KNOWN
 
 
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.from_pandas, pa.Table.from_pandas, lambda frame: dict(frame)])
+def test_predict_answers_as_reconstruct_does(model, make):
+    given = make(HOLES[::-1])
+    answer, expected = model.predict(given, batch_size=16, verbose=0), model.reconstruct(given)
+    assert type(answer) is type(expected) is type(given)
+    answer, expected = (
+        each.to_pandas() if isinstance(each, pl.DataFrame | pa.Table) else pd.DataFrame(each)
+        for each in (answer, expected)
+    )
+    pd.testing.assert_frame_equal(answer, expected, rtol=1e-5)
+
+
 def test_arrays_in_arrays_out(model, rows):
     table = kv.datasets.Table.of(model.likelihood).to_array(HOLES)
+    assert isinstance(model.predict(table, verbose=0), np.ndarray)
+    batches = kv.datasets.load(HOLES, like=model, whole=True, batch_size=16).test
+    np.testing.assert_allclose(model.predict(batches, verbose=0), rows[1], rtol=1e-5)
     assert isinstance(kv.evaluation.impute(model, table, samples=2), np.ndarray)
     assert model.reconstruct(table).shape == (COUNT, 5)
 
@@ -164,7 +178,32 @@ def test_models_of_numbers(rows):
     assert list(autoencoder.reconstruct(given)) == ["p", "q"]
     fitted = kv.ProbabilisticPCA(1)
     fitted.fit(given.to_numpy(), verbose=0)
-    assert fitted.reconstruct(given).index.equals(given.index)
+    for answer in (fitted.reconstruct(given), fitted.predict(given, verbose=0), unnamed.predict(given, verbose=0)):
+        assert answer.index.equals(given.index)
+
+
+def test_a_frame_beside_its_conditions():
+    given, conditions = pd.DataFrame({"p": RNG.normal(size=9), "q": RNG.normal(size=9)}), RNG.normal(size=(9, 3))
+    encoder = kv.Concatenated(kv.dense_encoder(5, [4]))
+    likelihood = kv.LearnedScaleNormal(2, kv.Concatenated(kv.dense_decoder(4, [4])))
+    model = kv.ConditionalVAE(kv.Normal(1, encoder), likelihood, kv.StandardNormal(1), condition_shape=3)
+    answer = model.predict((given, conditions), verbose=0)
+    pd.testing.assert_frame_equal(answer, model.reconstruct(given, conditions), rtol=1e-5)
+
+
+class Means(kv.VAE):
+    """A model of one's own, which predicts something else than rows of the table."""
+
+    def reconstruct(self, x):
+        return self.encode(x).mean()
+
+
+def test_what_is_no_reconstruction_of_a_frame_is_no_frame():
+    given = pd.DataFrame({"p": RNG.normal(size=9), "q": RNG.normal(size=9)})
+    model = Means(
+        kv.Normal(2, kv.dense_encoder(2, [4])), kv.LearnedScaleNormal(2, kv.dense_decoder(2, [4])), kv.StandardNormal(2)
+    )
+    np.testing.assert_allclose(model.predict(given, verbose=0), model.encode(given).mean(), rtol=1e-5)
 
 
 def test_whole_numbers_of_texts_and_marks(model):

@@ -165,9 +165,11 @@ def test_a_request_of_fractions_or_beyond_white_is_not_read_as_grey_levels(run, 
     served = tf.saved_model.load(run / "saved_model" / "1").signatures["encode"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="from 0 to 255"):
         served(x=tf.fill([1, 4, 5, 3], 256.0))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"encode needs x that are grey .* Multiply them by 255\."):
+        served(x=tf.fill([1, 4, 5, 3], 0.5))
     np.save(tmp_path / "fractions.npy", RNG.uniform(size=(3, 4, 5, 3)))
     assert main(["evaluate", str(run), str(tmp_path / "fractions.npy")]) == 1
-    assert "grey levels from 0 to 255. Received: values from 0 to" in capsys.readouterr().err
+    assert "grey levels from 0 to 255. Received: values from 0" in capsys.readouterr().err
     dark = np.zeros((3, 4, 5, 3), "uint8")
     np.save(tmp_path / "dark.npy", dark)
     output = tmp_path / "dark.npz"
@@ -175,6 +177,42 @@ def test_a_request_of_fractions_or_beyond_white_is_not_read_as_grey_levels(run, 
     with np.load(output) as written:
         trained = kv.load_model(run / "model.keras")
         np.testing.assert_allclose(written["x"], trained.reconstruct(dark), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "bad", "good"),
+    [
+        (
+            lambda network: kv.GreyLevels(kv.LearnedScaleNormal(SHAPE, network)),
+            [BYTES / 255.0, (BYTES > 127) * 1.0, np.clip(BYTES, 0, 1)],
+            [BYTES, BYTES > 300, np.clip(BYTES, 0, 2), np.concatenate([BYTES / 255.0, BYTES]), BYTES[:0]],
+        ),
+        (
+            lambda network: kv.Normal(SHAPE, network),
+            [BYTES, np.clip(BYTES, 0, 2)],
+            [BYTES / 255.0, BYTES > 127, BYTES * 1.37 - 9, BYTES * -1.0, BYTES * 2.0, BYTES[:0]],
+        ),
+    ],
+    ids=["grey levels", "fractions"],
+)
+def test_other_units_are_refused_in_the_graph_and_by_hand_as_they_are_by_keras(likelihood, bad, good):
+    made = model(likelihood)
+    function, specs = made.serving_signatures(max_bytes=2**14)["encode"]
+    served = tf.function(function, input_signature=specs, autograph=False)
+    for x in bad:
+        x = x.astype("float32")
+        with pytest.raises(ValueError, match="Received") as by_keras:
+            made.predict(x, verbose=0)
+        advice = str(by_keras.value).split("needs data ")[1]
+        for method, error in ((served, tf.errors.InvalidArgumentError), (made.encode, ValueError)):
+            with pytest.raises(error) as refused:
+                method(x)
+            assert advice in str(refused.value)
+    for x in good:
+        x = x.astype("float32")
+        np.testing.assert_allclose(served(x)["mean"], made.encode(x).mean(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"encode needs x .* Received: \d+ other values"):
+        served(np.full((40, *SHAPE), np.nan, "float32"))
 
 
 def test_runs_of_fractions_are_asked_in_fractions(tmp_path, run, photos, capsys):

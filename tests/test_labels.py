@@ -170,6 +170,7 @@ def test_folders_of_classes(tmp_path):
     images(tmp_path, {".": (90, 1)})
     assert load(tmp_path).labels is None, "one image is in no folder"
     assert "labels" not in str(load(tmp_path))
+    assert re.search(r"\nno classes: 1 of 17 images is in no folder, .*\.png$", str(load(tmp_path)))
 
 
 def test_folders_of_splits_and_classes(tmp_path):
@@ -354,7 +355,8 @@ def test_a_run_on_series_with_labels(tmp_path, capsys, monkeypatch):
     np.testing.assert_allclose(model.likelihood.scale, np.tile(train.std(axis=0), (12, 1)), rtol=1e-9)
     for name in ("reconstructions", "samples", "latent"):
         assert min(matplotlib.image.imread(f"run/{name}.png").shape[:2]) > 300
-    command("score", "run", "series.npz", "--output", "scores.csv", "--samples", "5")
+    said = command("score", "run", "series.npz", "--output", "scores.csv", "--samples", "5")
+    assert said == "Wrote scores.csv: 60 series of series.npz\n"
     scores = pd.read_csv("scores.csv")
     assert scores["label"].tolist() == y.tolist()
     assert np.isfinite(scores["log_likelihood"]).all()

@@ -1,9 +1,12 @@
 """Parquet and Arrow files that are larger than memory: what is read, in which order, and what it takes."""
 
 import dataclasses
+import errno
 import gc
 import os
 import re
+import resource
+import signal
 import warnings
 from collections import namedtuple
 from pathlib import Path
@@ -271,9 +274,34 @@ def test_a_disk_without_room_is_named_before_any_work(tmp_path, on_disk, monkeyp
     on_disk()
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda folder: namedtuple("Usage", "free")(2**20))
-    words = r"needs 0\.00 GiB on disk for 60,000 x 3 numbers.*0\.00 GiB free in .*TMPDIR names another folder"
+    words = rf"needs 1,440,000 bytes on disk for a table .* 1,048,576 bytes free in {tmp_path}. TMPDIR names another"
     with pytest.raises(OSError, match=words):
         load(path)
+    assert os.listdir(tmp_path) == ["t.parquet"]
+
+
+@pytest.mark.parametrize("most", [4000, 4004, 9000], ids=["at a number", "within a number", "the last part"])
+def test_a_disk_that_fills_up_is_named(tmp_path, on_disk, monkeypatch, capsys, most):
+    """As on a full disk: no file may become larger than a few bytes, of the 11,520 that training rows take."""
+    path = written(tmp_path, NUMBERS)
+    on_disk()
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limit[1]))
+    words = (
+        f"needs 14,400 bytes on disk for a table that is larger than memory. Received: {os.strerror(errno.EFBIG)}, in "
+        f"{tmp_path}. TMPDIR names another folder."
+    )
+    try:
+        with pytest.raises(OSError, match="datasets.load " + re.escape(words)) as raised:
+            load(path)
+        status = main(["train", str(path), "--output", str(tmp_path / "run")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert raised.value.__cause__.errno == errno.EFBIG
+    assert (status, capsys.readouterr().err) == (1, f"keras-vae: error: train {words}\n")
     assert os.listdir(tmp_path) == ["t.parquet"]
 
 
@@ -321,8 +349,9 @@ def test_a_run_tells_kinds_and_changes_without_reading_a_file_whole(tmp_path, on
     written(tmp_path, PEOPLE[["height", "town", "name"]].assign(height=PEOPLE["height"] + 1))
     assert main(["train", "--output", str(folder), "--resume"]) == 1
     assert "needs the data that the run was begun with" in capsys.readouterr().err
-    numbers = Settings(str(written(tmp_path, NUMBERS)))
-    assert Run.create(tmp_path / "other", numbers)._load_data("train").table is None
+    for frame, typed in ((NUMBERS, True), (NUMBERS.drop(columns="member"), False)):  # of booleans
+        numbers = Settings(str(written(tmp_path, frame)))
+        assert (Run.create(tmp_path / "other", numbers)._load_data("train").table is not None) == typed
 
 
 @pytest.mark.slow

@@ -218,6 +218,27 @@ def test_sampled_series_are_draws_and_their_means():
         np.testing.assert_allclose(axes.lines[1].get_ydata(), means[example, :, channel], rtol=1e-5)
 
 
+def test_categories_have_names_and_one_bin_each(tmp_path):
+    layers = {
+        "x": kv.Standardized(kv.Normal(1), 170.0, 10.0),
+        "town": kv.Categorical(1, levels=3, categories=["Bodø", "Moss", "a long name of a town"]),
+    }
+    likelihood = kv.Columns(layers, kv.dense_decoder(2, [4]))
+    model = kv.VAE(kv.Normal(2, likelihood.encoder([4])), likelihood, kv.StandardNormal(2))
+    model.build((None, 2))
+    x = np.array([[170.0, 0], [180.0, 2], [np.nan, 1]])
+    names = ["Bodø", "Moss", "a long nam…"]
+    figure = plotting.samples(model, count=200, x=x, columns=["x", "town"])
+    heights, edges = bars(figure.axes[1])
+    np.testing.assert_allclose(edges, [-0.5, 0.5, 1.5])
+    np.testing.assert_allclose(heights.sum(), 1)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == names
+    assert len(bars(figure.axes[0])[0]) == 30
+    axes = plotting.reconstructions(model, x, columns=["x", "town"]).axes[1]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == names
+
+
 def test_discrete_vectors_have_one_bin_per_value():
     model = kv.VAE(kv.Normal(2), kv.Bernoulli(5), kv.StandardNormal(2))
     model.build((None, 5))

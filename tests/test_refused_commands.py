@@ -92,7 +92,7 @@ def places(tmp_path_factory):
     [
         ("train people.csv --likelihood normal", "train needs numeric columns. * train --likelihood columns reads"),
         ("train holes.csv --likelihood normal", "line 2, column 'height': '' * train --likelihood columns reads"),
-        ("train mixed.csv", "30 numbers and 10 texts, such as 'x' * say --kinds town=Categorical."),
+        ("train mixed.csv", "30 numbers and 10 texts, such as 'x' * --kinds town=Categorical; town=- leaves the col"),
         ("train same.csv --kinds same=Normal", "column 'same': only '1' * Leave it out with --kinds same=-."),
         ("train people.csv --kinds age=Normal", "needs --kinds to name columns of * Received: 'age'"),
         ("train people.csv --kinds town=Poisson", "line 2, column 'town': '"),
@@ -125,6 +125,9 @@ def places(tmp_path_factory):
         ("reconstruct plain x.npy", "reconstruct needs --output to end in .npz"),
         ("impute plain x.npy", "impute needs a run whose model knows missing cells: * --likelihood columns or --kinds"),
         ("impute typed people.csv --seed 99999999999", "impute needs --seed to be a whole number from -2,147,483,648"),
+        ("generate typed --count 1000000000000 --output x.png", "generate needs --count to be at most * for a .png, * "
+         "files of other endings are written in parts. Received: 1,000,000,000,000."),
+        ("generate grey --count 100000 --output x.png", "generate needs --count to be at most * Received: 100,000."),
         ("generate typed --temperature nan", "generate needs --temperature to be 0 or more. Received: nan."),
         ("generate typed --output images.csv --overwrite", "--output to be a file. * images.csv, which is a folder"),
         ("evaluate typed --samples 0", "evaluate needs --samples to be 1 or more. Received: 0."),
@@ -288,14 +291,18 @@ def test_a_run_that_can_not_go_on(interrupted, capsys, name, content, words):
 # --- places that can not be written to --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.arrow", "rows.npz", "rows.png"])
-def test_a_file_that_does_not_fit_leaves_nothing(places, capsys, tmp_path, name):
-    """As on a full disk: no file may become larger than a few bytes."""
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("rows.png", 2000)]
+    + [(f"rows.{ending}", count) for ending in ("csv", "parquet", "arrow", "npz") for count in (2000, 10**12)],
+)
+def test_a_file_that_does_not_fit_leaves_nothing(places, capsys, tmp_path, name, count):
+    """As on a full disk: no file may become larger than a few bytes; memory holds a part of the rows at a time."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
     try:
-        message = refusal(capsys, "generate", places / "typed", "--count", "2000", "--output", tmp_path / "out" / name)
+        message = refusal(capsys, "generate", places / "typed", "--count", count, "--output", tmp_path / "out" / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)

@@ -84,16 +84,22 @@ def test_typed_frames(make, tmp_path):
     np.testing.assert_array_equal(rows(data)[:, 1], PEOPLE["smoker"])
 
 
-def test_texts_that_are_not_utf_8(tmp_path):
-    PEOPLE.to_csv(tmp_path / "people.csv", index=False, encoding="latin-1")
+@pytest.mark.parametrize(
+    ("encoding", "said", "town"),
+    [("cp1252", "Windows-1252", "„Moss“, 5 €"), ("latin-1", "Latin-1", "Moss\x81")],
+    ids=["Excel's", "with control characters"],
+)
+def test_texts_that_are_not_utf_8(tmp_path, encoding, said, town):
+    people = PEOPLE.replace({"town": {"Moss": town}})
+    people.to_csv(tmp_path / "people.csv", index=False, encoding=encoding)
     data = load(tmp_path / "people.csv", likelihood=Columns)
-    assert data.table.columns[2].categories == ("Bodø", "Moss", "Tromsø")
-    assert "read as Latin-1" in str(data)
-    long = pd.concat([PEOPLE.replace({"town": {"Tromsø": "Moss", "Bodø": "Moss"}})] * 60 + [PEOPLE])
-    long.to_csv(tmp_path / "late.csv", index=False, encoding="latin-1")
+    assert data.table.columns[2].categories == tuple(sorted(["Bodø", town, "Tromsø"]))
+    assert f"read as {said}" in str(data)
+    long = pd.concat([PEOPLE.replace({"town": {"Tromsø": "Moss", "Bodø": "Moss"}})] * 60 + [people])
+    long.to_csv(tmp_path / "late.csv", index=False, encoding=encoding)
     assert (tmp_path / "late.csv").stat().st_size > 2**16
     late = load(tmp_path / "late.csv", likelihood=Columns)
-    assert "Tromsø" in late.table.columns[2].categories
+    assert {"Tromsø", town} < set(late.table.columns[2].categories)
     np.testing.assert_array_equal(rows(load(tmp_path / "late.csv", like=late)), rows(late))
 
 
@@ -112,6 +118,47 @@ def test_marks_of_missing_cells(tmp_path):
     assert not np.isnan(rows(data)[47:, 1]).any()
     with pytest.raises(ValueError, match=r"t\.csv, line 49, column 'x': '\?'"):
         load(with_one_mark(tmp_path))
+
+
+@pytest.mark.parametrize("form", ["pandas", "numbers and texts", "polars", "dictionary", "parquet", "stored"])
+def test_marks_of_missing_cells_are_those_of_files(form, tmp_path, monkeypatch):
+    """The mark stands in the last rows, which are not in the first part that is looked at."""
+    if form == "stored":
+        monkeypatch.setattr("keras_vae.datasets.stored.IN_MEMORY", 0)
+        monkeypatch.setattr("keras_vae.datasets.cells.VALUES", 180)
+    count = RNG.poisson(4, 40)
+    last = ["?", "-", "None", "."]
+    frame = pd.DataFrame(
+        {
+            "count": [*map(str, count), *last],
+            "size": [*map("{:.3f}".format, RNG.normal(size=40)), *last],
+            "sign": [*["+", "-"] * 20, *last],
+            "code": [*["07", "7"] * 20, *last],
+            "none": last * 11,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    given = {
+        "pandas": frame,
+        "numbers and texts": frame.astype({"count": object}).assign(count=[*count, *last]),
+        "polars": pl.from_pandas(frame),
+        "dictionary": frame.to_dict("list"),
+    }.get(form, tmp_path / "t.parquet")
+    frame.to_parquet(tmp_path / "t.parquet")
+    kinds = {"code": Categorical}
+    of_file, data = (load(each, likelihood=kinds, whole=True) for each in (tmp_path / "t.csv", given))
+    assert str(data.table) == str(of_file.table)
+    assert data.notes == ("none: left out: no value in the training rows",) == of_file.notes[-1:]
+    assert data.table.columns[2].categories == ("+", "-", ".", "?", "None")
+    assert data.table.columns[3].categories == ("-", ".", "07", "7", "?", "None")
+    np.testing.assert_array_equal(rows(data), rows(of_file))
+    np.testing.assert_array_equal(rows(data)[:, 0], pd.to_numeric(frame["count"], errors="coerce"))
+    again = load(given, like=data, whole=True)
+    np.testing.assert_array_equal(rows(again), rows(of_file))
+    split = load(given, likelihood={"size": Normal, "code": None})
+    assert "size: Normal, (size" in str(split)
+    with pytest.raises(ValueError, match=r"kind Normal needs .* Received: .*column 'sign': '\+'"):
+        load(given, likelihood={"sign": Normal})
 
 
 def with_one_mark(folder):
@@ -176,6 +223,15 @@ def test_rules_for_columns_that_say_nothing(tmp_path):
         for words in ("day: left out: dates", "same: left out: only '7'", "nothing: left out: no value in the training",
                       "name: left out: 300 different texts, such as 'person 0'"):  # fmt: skip
             assert words in str(data)
+    few = frame.head(60).assign(
+        day=frame["day"].head(60).dt.strftime("%d.%m.%Y"), time=frame["day"].head(60).dt.strftime("%m/%d/%y 10:%M")
+    )
+    data = load(few, likelihood=Columns)
+    assert data.columns == ("height", "smoker", "town")
+    for words in ("day: left out: dates", "time: left out: dates",
+                  "name: left out: 60 different texts in 60 cells, such as 'person 0'"):  # fmt: skip
+        assert words in str(data)
+    assert "name" in load(few, likelihood={"name": Categorical}).columns
     with pytest.raises(ValueError, match=r"dates in .*people\.csv, line 2, column 'day': '2024-01-01'"):
         load(frame[["height", "day"]].pipe(lambda part: part.to_csv(tmp_path / "people.csv", index=False) or tmp_path)
              / "people.csv")  # fmt: skip
@@ -215,12 +271,60 @@ def test_columns_are_matched_by_name(tmp_path):
     np.testing.assert_array_equal(again.table.to_columns(rows(again))["town"], PEOPLE["town"].head(3))
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [["1,234.50", "956.33"], ["1.234,50", "956,33"], ["$12", "$7"], ["12 €", "7,5 €"], ["12%", "7 %", "-"],
+     ["\u22120.5", "0.5"], ["1\u202f234", "999"], ["1'234", "2'345"], ["(1,200)", "900"]],
+    ids=["thousands", "German", "dollars", "euros", "percent", "minus", "narrow spaces", "Swiss", "accounting"],
+)  # fmt: skip
+def test_numbers_that_are_written_for_people_are_no_categories(tmp_path, cells):
+    frame = pd.DataFrame({"pay": cells * 20, "x": RNG.normal(size=20 * len(cells))})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for source in (tmp_path / "t.csv", frame):
+        with pytest.raises(ValueError, match=r"column 'pay' with texts, such as .+ If they name categories, say"):
+            load(source, likelihood=Columns)
+        assert load(source, likelihood={"pay": None}).columns == ("x",)
+        assert len(load(source, likelihood={"pay": Categorical}).table.columns[0].categories) == len(set(cells))
+
+
+def test_what_a_first_line_and_cells_look_like_is_said(tmp_path):
+    path = tmp_path / "t.csv"
+    NUMBERS.to_csv(path)  # with the numbers of the rows, in a column without a name
+    words = str(load(path))
+    assert "columns: column_1, height, weight, age" in words
+    assert "the column without a name is called column_1" in words
+    wide = str(load({f"x{number}": RNG.normal(size=40) for number in range(21)}))
+    assert "x19, ..." in wide
+    assert "x20" not in wide
+    NUMBERS.assign(zip=[f"{row:05}" for row in range(60)]).to_csv(path, index=False)
+    assert "zip: read as numbers, without leading zeros: '00000'; as a Categorical it keeps them" in str(load(path))
+    path.write_text("sep=;\n" + NUMBERS.to_csv(index=False, sep=";", decimal=","))  # for Excel
+    data = load(path, whole=True)
+    np.testing.assert_allclose(rows(data), NUMBERS, rtol=1e-15)
+    path.write_text("sep=;\n" + NUMBERS.assign(age="old").to_csv(index=False, sep=";"))
+    with pytest.raises(ValueError, match=r"t\.csv, line 3, column 'age': 'old'"):
+        load(path)
+
+
+def test_tables_of_numbers_alone():
+    """What `keras-vae train` takes for such: 0 and 1, and what has no scale, are of a kind of their own."""
+    assert read_cells(NUMBERS).all_numbers
+    for other in ({"age": np.nan}, {"same": 7}, {"is_tall": NUMBERS["height"] > 170}, {"town": "Moss"}):
+        assert not read_cells(NUMBERS.assign(**other)).all_numbers, other
+
+
+def test_infinite_cells_are_no_missing_ones():
+    with pytest.raises(ValueError, match=r"row 0, column 'age': 'inf'\.$"):
+        load(NUMBERS.assign(age=np.inf))
+
+
 def test_line_breaks_inside_of_quotes(tmp_path):
     frame = pd.DataFrame({"x": RNG.normal(size=60_000), "note": ["one\nline", "two,\n\nlines"] * 30_000})
     frame.to_csv(tmp_path / "t.csv", index=False)
     data = load(tmp_path / "t.csv", likelihood=Columns, whole=True)
     np.testing.assert_allclose(rows(data)[:, 0], frame["x"], rtol=1e-15)
     assert data.table.columns[1].categories == ("one\nline", "two,\n\nlines")
+    assert "note: Categorical, 2 categories: one line, two, lines; 0.0% missing" in str(data)
 
 
 def test_texts_of_digits_stay_texts_where_they_are_categories(tmp_path):

@@ -224,9 +224,11 @@ def _check_numbers(array: np.ndarray, name: str) -> None:
 
 
 def _levels(array: np.ndarray) -> float | None:
-    """The value of white: 255 for bytes, 1 for fractions, None for other numbers, and for series."""
-    if array.ndim == 3:
+    """The value of white: 255 for bytes and images of integers to 255, 1 for fractions, None for others, and series."""
+    low, high = array.min(), array.max()
+    if array.ndim == 3 or low < 0:
         return None
-    if array.dtype == np.uint8:
-        return 255.0 if array.max() > 1 else 1.0
-    return 1.0 if array.min() >= 0 and array.max() <= 1 else None
+    if high <= 1:
+        return 1.0
+    bytes_or_alike = array.dtype == np.uint8 or (array.dtype.kind in "iu" and array.ndim == 4)
+    return 255.0 if bytes_or_alike and high <= 255 else None

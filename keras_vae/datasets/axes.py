@@ -20,7 +20,8 @@ def read_axes(
     """Arrays as vectors (examples, size), series (examples, steps, channels) or images (examples, h, w, channels).
 
     Four axes are images, channels first where the second axis is 1, 3 or 4 and the others are longer. Three axes are
-    images of one channel where the values are stored as bytes or booleans, or lie in [0, 1], else series.
+    images of one channel where the values are stored as bytes or booleans, lie in [0, 1], or are whole numbers from 0
+    to 255 of an integer dtype; else series.
 
     Args:
         arrays: one, or those of the splits, of one shape but for the number of examples.
@@ -31,7 +32,7 @@ def read_axes(
         Views, without a copy, and what was chosen, in words.
 
     Raises:
-        ValueError: for grey levels from 0 to 255 in three axes that are not stored as bytes: images or series.
+        ValueError: for grey levels from 0 to 255 in three axes that are stored as floats: images or series.
     """
     reading, notes = _known(arrays[0], like) or _told(arrays, title)
     return [reading(array) for array in arrays], notes
@@ -71,8 +72,12 @@ def _told(arrays: Sequence[np.ndarray], title: str) -> Reading:
         return _one_channel, ()
     parts = [part for array in arrays for part in chunks(array)]
     low, high = min(part.min() for part in parts), max(part.max() for part in parts)
+    images = f"three axes, read as {shape[1]} x {shape[2]} grey images:"
     if low >= 0 and high <= 1:
-        return _one_channel, (f"three axes, read as {shape[1]} x {shape[2]} grey images: all values lie in [0, 1]",)
+        return _one_channel, (f"{images} all values lie in [0, 1]",)
+    if all(array.dtype.kind in "biu" for array in arrays) and low >= 0 and high <= 255:
+        words = f"whole numbers from 0 to 255 of dtype {arrays[0].dtype}; a series is stored as floats"
+        return _one_channel, (f"{images} {words}",)
     if low >= 0 and high == 255 and all((part == np.floor(part)).all() for part in parts):
         raise ValueError(
             "datasets.load needs arrays of three axes to be images or series. "
@@ -81,7 +86,7 @@ def _told(arrays: Sequence[np.ndarray], title: str) -> Reading:
         )
     return _as_they_are, (
         f"three axes, read as series of {shape[1]} steps x {shape[2]} channels: values are neither bytes nor all in "
-        "[0, 1]",
+        "[0, 1], nor integers from 0 to 255",
     )
 
 

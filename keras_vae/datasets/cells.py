@@ -21,7 +21,10 @@ TEXTS = (".csv", ".tsv")
 BINARIES = (".parquet", ".arrow", ".feather")
 VALUES = 2**20  # cells that are looked at together
 HEAD = 2**16  # bytes of a text file that separator, encoding and names are told from
+SIGN = "[+\u2212-]?\\s?[$€£¥]?\\s?[+\u2212-]?"  # before the digits of a number
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+EIGHT_BITS = {"cp1252": "Windows-1252", "latin-1": "Latin-1"}
+NOT_WINDOWS = bytes([0x81, 0x8D, 0x8F, 0x90, 0x9D])  # no characters of Windows-1252
 MISSING = ("", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "null", "NULL", "#N/A")  # in any column
 MISSING_NUMBERS = (*MISSING, "?", "-", "None", "none", ".")  # in a column of numbers; in others they may be categories
 
@@ -62,10 +65,20 @@ class Cells:
 
     @property
     def all_numbers(self) -> bool:
-        """Whether each cell is a number, and none is missing."""
-        return all(map(holds_numbers, self.types.values())) and not any(
-            column.null_count for _, part in self.parts(self.names) for column in part.columns
-        )
+        """Whether each cell is a number, none is missing, and no column is of booleans or the same in each row."""
+        import pyarrow as pa
+        from pyarrow import compute
+
+        kinds = self.types.values()
+        if not all(map(holds_numbers, kinds)) or any(map(pa.types.is_boolean, kinds)):
+            return False
+        edges: dict[str, set] = {name: set() for name in self.names}
+        for _, part in self.parts(self.names):
+            for name, column in zip(part.column_names, part.columns, strict=True):
+                if column.null_count:
+                    return False
+                edges[name].update(compute.min_max(column).as_py().values())
+        return all(len(edge) > 1 for edge in edges.values())
 
     def __len__(self) -> int:
         return len(self.table)
@@ -212,7 +225,7 @@ def numbers_of(column: "pa.ChunkedArray") -> np.ndarray | None:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
+def texts_of(column: "pa.ChunkedArray", missing: Collection[str] = MISSING) -> tuple[np.ndarray, list[str]]:
     """A column of texts: the number of each cell's text, int64, -1 where it is missing, and the different texts."""
     import pyarrow as pa
 
@@ -222,7 +235,7 @@ def texts_of(column: "pa.ChunkedArray") -> tuple[np.ndarray, list[str]]:
     encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
     codes = np.asarray(encoded.indices.fill_null(-1)).astype(np.int64)
     stripped = [text.strip() for text in encoded.dictionary.to_pylist()]
-    different = list(dict.fromkeys(text for text in stripped if text not in MISSING))
+    different = list(dict.fromkeys(text for text in stripped if text not in missing))
     number = {text: place for place, text in enumerate(different)}
     return np.array([*(number.get(text, -1) for text in stripped), -1], np.int64)[codes], different
 
@@ -233,6 +246,16 @@ def number_in(text: str) -> float | None:
         return None if "_" in text else float(text)  # Python reads 1_2 as 12
     except ValueError:
         return None
+
+
+def is_written_otherwise(text: str) -> bool:
+    """Whether a text is a number, also as people write it: 1,234.50, 7,5, $12, 12 %, 1 234."""
+    return bool(re.fullmatch(rf"\(?{SIGN}(\d+|\d{{1,3}}([.,'\u2019\s]\d{{3}})+)([.,]\d+)?\s?[%$€£¥]?\)?", text))
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a day as 31.12.2024, 12/31/24 or 2024-12-31, perhaps with the time behind it."""
+    return bool(re.fullmatch(r"\d{1,4}([./-])\d{1,2}\1\d{2,4}([ T]\d{1,2}:\d\d.*)?", text))
 
 
 def holds_dates(kind: "pa.DataType") -> bool:
@@ -335,6 +358,9 @@ class _Format:
     named: bool
     names: list[str]
     skipped: int  # lines before the first row
+    marked: bool  # whether the first line names the separator, as for Excel
+    unnamed: list[str]  # names that are not in the first line
+    zeros: dict[str, str]  # by column, a cell such as 007
     decimal: str = "."
 
 
@@ -342,13 +368,13 @@ def _read_text(path: Path, texts: Collection[str]) -> Cells:
     found = _format_of(path)
     table = _parsed(path, found, texts)
     if any(str(kind) in ("binary", "large_binary") for kind in table.schema.types):  # beyond the head, not UTF-8
-        found.encoding = "latin-1"
+        found.encoding = _eight_bits(path)
         table = _parsed(path, found, texts)
     notes = []
     if found.separator != ("\t" if _ending(path) == ".tsv" else ","):
         notes.append(f"separated by {SEPARATORS[found.separator]}")
     if found.encoding not in ("utf-8", "utf-8-sig"):
-        notes.append(f"read as {'Latin-1' if found.encoding == 'latin-1' else 'UTF-16'}")
+        notes.append(f"read as {EIGHT_BITS.get(found.encoding, 'UTF-16')}")
     if found.separator != "," and _decimal_commas(table, texts):
         points = [name for name in table.column_names if str(table[name].type) == "double"]
         found.decimal = ","
@@ -362,6 +388,12 @@ def _read_text(path: Path, texts: Collection[str]) -> Cells:
             )
     if found.named and any(name and not _is_text(name) for name in found.names):
         notes.append(f"the first line was read as names: {', '.join(found.names[:6])}")
+    if found.named and found.unnamed:
+        which = "the column without a name is" if len(found.unnamed) == 1 else "columns without a name are"
+        notes.append(f"{which} called {', '.join(found.unnamed[:6])}")
+    for name, cell in found.zeros.items():
+        if holds_numbers(table[name].type):
+            notes.append(f"{name}: read as numbers, without leading zeros: {cell!r}; as a Categorical it keeps them")
     if not found.named:
         notes.append(f"without a line of names: {found.names[0]}, ..., {found.names[-1]}")
     if not len(table):
@@ -396,13 +428,32 @@ def _format_of(path: Path) -> _Format:
         try:
             encoding, text = "utf-8-sig", whole_lines.decode("utf-8-sig")
         except UnicodeDecodeError:
-            encoding, text = "latin-1", whole_lines.decode("latin-1")
-    separator = _separator(text, "\t" if _ending(path) == ".tsv" else ",")
-    blank, first = next((i, row) for i, row in enumerate(csv.reader(io.StringIO(text), delimiter=separator)) if row)
+            encoding = _eight_bits(path)
+            text = whole_lines.decode(encoding)
+    mark = re.match(r"sep=([,;\t|])\r?\n", text)
+    text = text[mark.end() :] if mark else text
+    separator = mark[1] if mark else _separator(text, "\t" if _ending(path) == ".tsv" else ",")
+    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    blank, first = next((i, row) for i, row in enumerate(rows) if row)
     named = any(_is_text(cell) for cell in first)
     names = [cell.strip() if named else "" for cell in first]
     names = [name or f"column_{place}" for place, name in enumerate(names, start=1)]
-    return _Format(encoding, separator, named, names, blank + named)
+    unnamed = [name for name, cell in zip(names, first, strict=True) if not cell.strip()]
+    zeros: dict[str, str] = {}
+    for row in rows:
+        cells = zip(names, map(str.strip, row), strict=False)
+        zeros = {name: cell for name, cell in cells if re.fullmatch(r"0\d+", cell)} | zeros
+    skipped = (mark is not None) + blank + named
+    return _Format(encoding, separator, named, names, skipped, mark is not None, unnamed, zeros)
+
+
+def _eight_bits(path: Path) -> str:
+    """The encoding of a file that is not UTF-8: Windows-1252, which is Latin-1 with more characters, if it can be."""
+    with _open(path) as file:
+        while part := file.read(HEAD):
+            if len(part.translate(None, NOT_WINDOWS)) < len(part):
+                return "latin-1"
+    return "cp1252"
 
 
 def _separator(text: str, usual: str) -> str:
@@ -462,7 +513,7 @@ def _parsed(path: Path, found: _Format, texts: Collection[str]):
         except pa.ArrowInvalid as error:
             if "UTF8" not in str(error) or not found.encoding.startswith("utf-8"):
                 raise
-            found.encoding = "latin-1"  # beyond the head there are texts that are not UTF-8
+            found.encoding = _eight_bits(path)  # beyond the head there are texts that are not UTF-8
             table = read(MISSING_NUMBERS, types)
         words = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.string()]
         if words:  # a mark that may be a category is kept
@@ -488,7 +539,7 @@ def _lines(path: Path, found: _Format):
         with _open(path) as file, io.TextIOWrapper(file, encoding=found.encoding, newline="") as text:
             reader = csv.reader(text, delimiter=found.separator)
             for cells in reader:
-                if cells:
+                if cells and not (found.marked and reader.line_num == 1):
                     yield reader.line_num, cells
     finally:
         csv.field_size_limit(longest)
@@ -501,7 +552,7 @@ def _decimal_commas(table, texts: Collection[str]) -> list[str]:
     names = []
     for name in table.column_names:
         if table[name].type == pa.string() and name not in texts:
-            different = [text for text in texts_of(table[name])[1] if text not in MISSING_NUMBERS]
+            _, different = texts_of(table[name], MISSING_NUMBERS)
             numbers = all(
                 re.fullmatch(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?", text) for text in different
             )

@@ -12,7 +12,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vae.datasets.cells import Cells, as_arrow, number_in, numbers_of, read_cells, texts_of
+from keras_vae.datasets.cells import (
+    MISSING,
+    MISSING_NUMBERS,
+    Cells,
+    as_arrow,
+    number_in,
+    numbers_of,
+    read_cells,
+    texts_of,
+)
 from keras_vae.datasets.writing import write_columns
 from keras_vae.distributions import Bernoulli, Categorical, Columns, DistributionLayer, Normal, Poisson, Standardized
 from keras_vae.distributions.supports import Counts, ZerosAndOnes
@@ -77,7 +86,7 @@ class Column:
         """One value for each cell, float64, NaN where it is missing: its number, or the code of its category.
 
         Args:
-            cells: texts or numbers; None, NaN, "", "NA" and the like are missing.
+            cells: texts or numbers; None, NaN, "", "NA" and the like are missing, of numbers also "?" and "-".
             place: from the number of a cell and the name of the column to where it stands, for the errors.
 
         Raises:
@@ -108,7 +117,7 @@ class Column:
         column = as_arrow(cells)
         values = None if self.categories else numbers_of(column)
         if values is None:
-            codes, different = texts_of(column)
+            codes, different = texts_of(column, MISSING if self.categories else MISSING_NUMBERS)
             known = {category: float(code) for code, category in enumerate(self.categories)}
             read = known.get if self.categories else number_in
             numbers = [read(text) for text in different]
@@ -137,7 +146,7 @@ class Column:
 
     def __str__(self) -> str:
         if self.categories:
-            words = f"{len(self.categories)} categories: {', '.join(self.categories[:6])}"
+            words = f"{len(self.categories)} categories: {' '.join(', '.join(self.categories[:6]).split())}"
             words += ", ..." if len(self.categories) > 6 else ""
         elif self.offset:
             words = f"({self.name} - {self.offset:.6g}) / {self.scale:.6g}"

@@ -139,10 +139,14 @@ class Data:
         return (
             f"{self.name}: {shape}, {sizes}\n"
             f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.kind.__name__}"
-            + (f"\n{self.table}" if self.table else "")
+            + (f"\n{self.table}" if self.table else f"\ncolumns: {self._names()}" if self.columns else "")
             + (f"\n{Labels(self.classes, self.labels)}" if self.classes and self.labels else "")
             + "".join(f"\n{note}" for note in self.notes)
         )
+
+    def _names(self) -> str:
+        names = self.columns or ()
+        return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,10 @@ def _parts(
         )
         labels = None if pooled else _labels(path, {"all": _classes(folders)}, {"all": np.arange(len(files))})
         labels = labels.at(parts) if isinstance(labels, Labels) else labels
+        alone = [file for file, folder in zip(files, folders, strict=True) if not folder]
+        if 0 < len(alone) < len(files) and not pooled:
+            are = "is" if len(alone) == 1 else "are"
+            notes.append(f"no classes: {len(alone):,} of {len(files):,} images {are} in no folder, such as {alone[0]}")
     if isinstance(labels, str):
         return parts, None, [*notes, labels]
     return parts, labels, notes

@@ -43,10 +43,11 @@ def load(
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
       of one size (read when a batch needs them), whose subfolders train, test and perhaps validation are the splits.
       Arrays of four axes are images, channels first where axes say so; of three axes grey images where the values are
-      stored as bytes or lie in [0, 1], else series (examples, steps, channels); of two axes vectors.
+      stored as bytes or other integers from 0 to 255, or lie in [0, 1], else series (examples, steps, channels); of two
+      axes vectors.
     - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
-      separator, decimal commas and Latin-1 are recognised, and said by `print(data)`.
+      separator, decimal commas, Windows-1252 and UTF-16 are recognised, and said by `print(data)`.
 
     Classes are those of digits and of TFDS, subfolders of images, one for each class, and whole numbers, texts or
     booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
@@ -61,9 +62,10 @@ def load(
     "nan" and the like, or in a column of numbers "?" or "-", is missing: NaN in the observation. Texts are
     `Categorical`; 0 and 1 `Bernoulli`; other whole numbers from 0 to 100 `Poisson`, or `NegativeBinomial` where their
     variance is above 1.5 times their mean; positive numbers that are skewed, but their logarithms less so, `LogNormal`;
-    all others `Normal`. Dates, columns that are the same in each row or empty, and texts of more than 256 kinds, such
-    as names, are left out, and named by `print(data)`. The `table` of the data takes observations to typed columns and
-    back.
+    all others `Normal`. Dates, columns that are the same in each row or empty, and texts of more than 256 kinds, or of
+    more than half as many as there are cells, such as names, are left out, and named by `print(data)`. Numbers with
+    signs of currency, percent or thousands, and numbers mixed with texts, are refused unless the kind is given. The
+    `table` of the data takes observations to typed columns and back.
 
     Numbers stay in the units of the data: `data.likelihood(network)` builds the layer that standardises them, positive
     ones by their geometric mean, inside of the model.

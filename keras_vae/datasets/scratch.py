@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import IO
+from io import FileIO
 
 import numpy as np
 
@@ -28,12 +28,14 @@ def rows_by_split(
     """
     sizes = [size] if places is None else np.bincount(places, minlength=len(SPLITS)).tolist()
     if on_disk:
-        _require_room(size, columns)
+        _require_room(8 * size * columns)
     with ExitStack() as files:
         stores: list[_OnDisk | _InMemory] = []
         for count in sizes:
             if on_disk:
-                stores.append(_OnDisk(files.enter_context(tempfile.TemporaryFile()), count, columns))
+                # Without a buffer, whose rest would be written once more when the file is closed.
+                file = files.enter_context(tempfile.TemporaryFile(buffering=0))
+                stores.append(_OnDisk(file, count, columns, 8 * size * columns))
             else:
                 stores.append(_InMemory(count, columns))
         for first, values in parts:
@@ -59,29 +61,34 @@ class _InMemory:
 class _OnDisk:
     """In a file without a name, in the folder that TMPDIR names: it is gone with this process, however that ends."""
 
-    def __init__(self, file: IO[bytes], size: int, columns: int):
+    def __init__(self, file: FileIO, size: int, columns: int, needed: int):
         self.file = file
         self.shape = size, columns
+        self.needed = needed  # bytes, in all files
 
     def append(self, values: np.ndarray) -> None:
-        self.file.write(values.tobytes())
+        left = memoryview(values.tobytes())
+        while left:
+            try:
+                left = left[self.file.write(left) :]
+            except OSError as error:
+                raise _no_room(self.needed, f"{error.strerror}, in {tempfile.gettempdir()}") from error
 
     def rows(self) -> ScratchRows:
-        self.file.flush()
         # The map keeps what is in the file when that is closed, and lets go of it with the last array that uses it.
         return ScratchRows(np.asarray(np.memmap(self.file, np.float64, mode="r", shape=self.shape)))
 
 
-def _require_room(size: int, columns: int) -> None:
+def _require_room(needed: int) -> None:
     """Before any work is done; a disk that others fill later stops the writing."""
     folder = tempfile.gettempdir()
-    needed, free = 8 * size * columns, shutil.disk_usage(folder).free
+    free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(
-            f"datasets.load needs {_gib(needed)} on disk for {size:,} x {columns} numbers, a table that is larger than "
-            f"memory. Received: {_gib(free)} free in {folder}. TMPDIR names another folder."
-        )
+        raise _no_room(needed, f"{free:,} bytes free in {folder}")
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.2f} GiB"
+def _no_room(needed: int, received: str) -> OSError:
+    return OSError(
+        f"datasets.load needs {needed:,} bytes on disk for a table that is larger than memory. Received: {received}. "
+        "TMPDIR names another folder."
+    )

@@ -4,7 +4,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_vae.datasets.cells import holds_dates, number_in, numbers_of, texts_of
+from keras_vae.datasets.cells import (
+    MISSING_NUMBERS,
+    holds_dates,
+    is_date,
+    is_written_otherwise,
+    number_in,
+    numbers_of,
+    texts_of,
+)
 from keras_vae.datasets.columns import Column
 from keras_vae.distributions import (
     Bernoulli,
@@ -144,9 +152,10 @@ class Survey:
         self.source = source
         self.of_categories = kind is not None and issubclass(kind, Categorical)
         self.has_dates = False
-        self.rows = self.known = self.known_cells = 0  # the first two of the training rows
+        self.rows = self.known = self.marked = 0  # of the training rows
+        self.known_cells = 0
         self.texts: dict[str, None] = {}
-        self.word_cells, self.first_word = 0, ""  # texts that are no numbers
+        self.word_cells, self.first_word = 0, ""  # texts that are neither numbers nor marks such as "?"
         self.training, self.others = Numbers(), Numbers()
 
     def add(self, cells, training: np.ndarray) -> None:
@@ -161,7 +170,8 @@ class Survey:
             return
         numbers = None if self.of_categories else numbers_of(cells)
         if numbers is None:
-            numbers, known = self._add_texts(cells)
+            numbers, known, marked = self._add_texts(cells)
+            self.marked += int(marked[training].sum())
         else:
             known = ~np.isnan(numbers)
         self.rows += int(training.sum())
@@ -171,22 +181,31 @@ class Survey:
             self.training += Numbers.of(numbers[known & training])
             self.others += Numbers.of(numbers[known & ~training])
 
-    def _add_texts(self, cells) -> tuple[np.ndarray | None, np.ndarray]:
-        """Numbers of the cells, where all cells so far are numbers, and whether each cell is known."""
+    def _add_texts(self, cells) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Numbers of the cells, where all cells so far are numbers, and whether each cell is known, or is a mark.
+
+        A mark, such as "?", says in a column of numbers that a cell is missing; among other texts it is one of them.
+        """
         codes, texts = texts_of(cells)
+        marks = np.array([*(text in MISSING_NUMBERS for text in texts), False])
         numbers = [number_in(text) for text in texts]
-        words = [number is None for number in numbers]
-        self.word_cells += int(np.array([*words, False])[codes].sum())
-        if any(words):
-            self.first_word = self.first_word or texts[words.index(True)]
+        words = np.array([*(number is None for number in numbers), False]) & ~marks
+        self.word_cells += int(words[codes].sum())
+        if words.any():
+            self.first_word = self.first_word or texts[int(words.argmax())]
         for text in texts:
             if len(self.texts) > COUNTED:
                 break
             self.texts[text] = None
-        if self.word_cells or self.of_categories:
-            return None, codes >= 0
-        values = np.array([*numbers, np.nan], np.float64)[codes]
-        return values, ~np.isnan(values)
+        known = (codes >= 0) & ~marks[codes]
+        if self.of_texts:
+            return None, known, marks[codes]
+        return np.array([*numbers, None], np.float64)[codes], known, marks[codes]
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether the cells are no numbers, as far as they are known."""
+        return self.of_categories or self.word_cells > 0
 
     def column(self) -> Column | str:
         """The column that holds these cells, or why it is left out.
@@ -197,10 +216,11 @@ class Survey:
         """
         if self.has_dates:
             return "left out: dates"
-        if not self.known:
+        known = self.known + self.marked if self.of_texts else self.known
+        if not known:
             return self._refused("no value in the training rows")
-        missing = 1 - self.known / self.rows
-        if self.word_cells or self.of_categories:
+        missing = 1 - known / self.rows
+        if self.of_texts:
             return self._of_texts(missing)
         numbers = self.training + self.others
         if numbers.low == numbers.high:
@@ -215,22 +235,34 @@ class Survey:
         if len(self.texts) == 1:
             return self._refused(f"only {first!r}")
         if self.kind is None and self.word_cells < self.known_cells / 2:
-            message = (
-                f"datasets.load needs columns of numbers or of texts. Received: {self.source}, column {self.name!r} "
-                f"with {self.known_cells - self.word_cells:,} numbers and {self.word_cells:,} texts, such as "
-                f"{self.first_word!r}. If they name categories, say"
-            )
-            raise in_both(
-                ValueError(f"{message} likelihood={{{self.name!r}: Categorical}}."),
-                f"{message} --kinds {self.name}=Categorical.",
-            )
+            numbers, texts = f"{self.known_cells - self.word_cells:,} numbers", f"{self.word_cells:,} texts"
+            raise self._no_categories("columns of numbers or of texts", f"{numbers} and {texts}")
+        if self.kind is None and all(text in MISSING_NUMBERS or is_written_otherwise(text) for text in self.texts):
+            raise self._no_categories("numbers such as 1234.5", "texts")
+        if self.kind is None and all(map(is_date, self.texts)):
+            return "left out: dates"
         if self.kind is not None and not self.of_categories:
             return Column(self.name, self.kind)  # whose `values` names the cell
         if len(self.texts) > MOST_CATEGORIES:
             count = f"{len(self.texts):,}" if len(self.texts) <= COUNTED else f"more than {COUNTED:,}"
             return self._refused(f"{count} different texts, such as {first!r}")
-        ordered = sorted(self.texts, key=None if self.word_cells else float)
+        if self.kind is None and len(self.texts) > self.known_cells / 2:
+            cells = f"{len(self.texts):,} different texts in {self.known_cells:,} cells"
+            return self._refused(f"{cells}, such as {first!r}")
+        of_numbers = all(number_in(text) is not None for text in self.texts)
+        ordered = sorted(self.texts, key=float if of_numbers else None)
         return Column(self.name, self.kind or Categorical, tuple(ordered), missing=missing)
+
+    def _no_categories(self, needed: str, found: str) -> ValueError:
+        """The error for texts that are hardly the names of categories, with what to say where they are."""
+        message = (
+            f"datasets.load needs {needed}. Received: {self.source}, column {self.name!r} with {found}, such as "
+            f"{self.first_word!r}. If they name categories, say"
+        )
+        return in_both(
+            ValueError(f"{message} likelihood={{{self.name!r}: Categorical}}; None leaves the column out."),
+            f"{message} --kinds {self.name}=Categorical; {self.name}=- leaves the column out.",
+        )
 
     def _refused(self, why: str) -> str:
         """Why the column is left out, or the error for one whose kind was given."""

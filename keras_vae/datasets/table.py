@@ -51,7 +51,8 @@ def _finite_numbers(
         if not np.isfinite(values).all():
             place, row = np.argwhere(~np.isfinite(values.T))[0].tolist()
             where = cells.place(first + row, names[place])
-            raise _untyped(f"datasets.load needs a finite number in each cell. Received: {where}.", like)
+            message = f"datasets.load needs a finite number in each cell. Received: {where}."
+            raise _untyped(message, like) if np.isnan(values[row, place]) else ValueError(message)
         yield first, values
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive
+from keras_vae.distributions.other_units import OtherUnits
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.networks.shapes import as_shape
 from keras_vae.serializable import Serializable
@@ -189,12 +190,20 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """
         values = self.checked_numbers(values, name)
         self.support.check(self._title, values, name)
-        if self.support == RealNumbers() and _are_grey_levels(values):
-            raise ValueError(
-                f"{self._title} needs {name} of about size 1. Received: whole numbers from {values.min():g} to "
-                f"{values.max():g}, as grey levels of images are. Divide them by the value of white, 255 for bytes, or "
-                f"name it in the model: GreyLevels({type(self).__name__}(...), white=255)."
-            )
+        if self.other_units is not None:
+            self.other_units.check(self._title, values, name)
+
+    @property
+    def other_units(self) -> OtherUnits | None:
+        """Values that `check_values` refuses for what all of a batch are: of images of real numbers, grey levels."""
+        shape = self.event_shape
+        if self.support != RealNumbers() or len(shape) != 3 or shape[-1] not in (1, 3, 4):
+            return None
+        advice = (
+            "Divide them by the value of white, 255 for bytes, or name it in the model: "
+            f"GreyLevels({type(self).__name__}(...), white=255)."
+        )
+        return OtherUnits(1.0, 255.0, True, "of about size 1.", "whole numbers", "as grey levels of images are", advice)
 
     def checked_numbers(self, values, name: str) -> np.ndarray:
         """The values as an array, wherever they are; raises `ValueError` for another shape and what is not finite."""
@@ -211,13 +220,6 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 f"{tuple(bad[0].tolist())}."
             )
         return values
-
-
-def _are_grey_levels(values: np.ndarray) -> bool:
-    """Whether these are images, shape (batch, height, width, channels), of bytes that are more than black and white."""
-    if values.ndim != 4 or values.shape[-1] not in (1, 3, 4) or not values.size:
-        return False
-    return bool(1 < values.max() <= 255 and values.min() >= 0 and (values == np.round(values)).all())
 
 
 def check_spaces(owner: str, posterior: DistributionLayer, prior: DistributionLayer) -> None:

@@ -45,7 +45,8 @@ class Columns(DistributionLayer):
         offset, scale: of each value of a row, float64 of shape (values,), as in `Standardized`; else 0 and 1.
 
     Raises:
-        ValueError: for columns that are no distribution layers of vectors, and for `OptimalScaleNormal`.
+        ValueError: for columns that are no distribution layers of vectors, for `OptimalScaleNormal`, and for priors
+            without parameters, such as `StandardNormal`.
 
     Example:
 
@@ -64,12 +65,14 @@ class Columns(DistributionLayer):
                 f'{{"age": Normal(1), "smoker": Bernoulli(1)}}. Received: columns={columns!r}.'
             )
         for name, layer in columns.items():
-            if isinstance(
-                _without_units(layer), OptimalScaleNormal
-            ):  # it would count what stands in for missing values
+            kind, needs = _without_units(layer), ""
+            if isinstance(kind, OptimalScaleNormal):  # it would count what stands in for missing values
+                needs = "density does not depend on the batch, such as LearnedScaleNormal"
+            elif 0 in kind.params_shape:
+                needs = "distribution depends on a context, such as Normal"
+            if needs:
                 raise ValueError(
-                    f"{type(self).__name__} needs columns whose density does not depend on the batch, such as "
-                    f"LearnedScaleNormal. Received: {layer!r} as column {name!r}."
+                    f"{type(self).__name__} needs columns whose {needs}. Received: {layer!r} as column {name!r}."
                 )
         super().__init__(sum(layer.event_shape[0] for layer in columns.values()), network, **kwargs)
         self.columns = dict(columns)

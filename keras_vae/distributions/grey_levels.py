@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_vae.arguments import positive
 from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.other_units import OtherUnits
 from keras_vae.distributions.standardized import InUnits
 from keras_vae.distributions.supports import Grid, Interval, RealNumbers, Support, UnitInterval, ZerosAndOnes
 
@@ -54,20 +55,14 @@ class GreyLevels(InUnits):
         levels = self.layer.support
         return Grid(levels.levels, 0.0, self.white) if isinstance(levels, Grid) else Interval(0.0, self.white)
 
-    def check_values(self, values, name: str = "values") -> None:
-        """Raises `ValueError` where the values, shape (batch, *event_shape), are fractions of white, or no grey levels.
-
-        Args:
-            values: array or tensor.
-            name: what the message calls them.
-        """
-        super().check_values(values, name)
-        largest = np.max(values, initial=0)
-        if self.white >= 2 and 0 < largest <= 1:
-            raise ValueError(
-                f"{self._title} needs {name} that are grey levels from 0 to {self.white:g}. Received: values from 0 to "
-                f"{largest:g}, as fractions of white are. Multiply them by {self.white:g}."
-            )
+    @property
+    def other_units(self) -> OtherUnits | None:
+        """Fractions of white."""
+        if self.white < 2:
+            return None
+        needed = f"that are grey levels from 0 to {self.white:g}."
+        advice = f"Multiply them by {self.white:g}."
+        return OtherUnits(0.0, 1.0, False, needed, "values", "as fractions of white are", advice)
 
     @property
     def log_volume(self) -> float:

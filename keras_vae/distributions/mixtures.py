@@ -82,6 +82,8 @@ class VampPrior(DistributionLayer):
     Reference: Tomczak & Welling 2018, arXiv:1705.07120.
     """
 
+    params_per_value = 0
+
     def __init__(
         self,
         event_shape: int | Sequence[int],

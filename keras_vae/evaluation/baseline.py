@@ -1,5 +1,6 @@
 """The model that every VAE must beat: one distribution per value, no latent variables."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,9 @@ from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer
 from keras_vae.distributions.standardized import InUnits
+from keras_vae.evaluation.weighted_rows import weighted_rows
 
-FITTED = 2**24  # values of training rows that the parameters of columns are fitted to, at most
+FITTED = 2**24  # values of training rows that are kept, where they can not be summed up
 
 
 def independent_values(train, test, likelihood: type[DistributionLayer] | DistributionLayer) -> np.ndarray:
@@ -65,8 +67,10 @@ def independent_values(train, test, likelihood: type[DistributionLayer] | Distri
 def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> np.ndarray:
     """log p(value) of the test rows when each column has one distribution of its kind, fitted to the training data.
 
-    The parameters of maximum likelihood, by Adam on all rows at once, from 0: for columns that are standardised. Of
-    training data of more than 2^24 values it takes the first batches, which are random rows where they are shuffled.
+    The parameters of maximum likelihood, by Adam from 0: for columns that are standardised. They are those of all
+    training rows, of any number, for columns of a normal kind and of at most 4,096 different values, such as counts and
+    categories. Of others in more than 2^24 values of training data, they are those of rows drawn at random, from a
+    fixed seed, and a warning says so.
 
     Args:
         train: iterable of batches of rows, shape (batch, values), with NaN where a value is missing.
@@ -78,7 +82,14 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         nats, shape (test examples, values), NaN where a value is missing; the sum over a row is log p(row).
     """
     columns = likelihood.without_context()
-    rows = tf.constant(np.concatenate(list(_first(train))), columns.value_dtype)
+    found = weighted_rows(map(_observations, train), columns, FITTED)
+    if found.sampled:
+        names = ", ".join(map(repr, found.sampled))
+        warnings.warn(
+            f"independent_columns fits the columns {names} to {found.kept:,} random rows of {found.rows:,}.",
+            stacklevel=2,
+        )
+    rows, weights = tf.constant(found.values, columns.value_dtype), tf.constant(found.weights, tf.float32)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, steps))
     columns.build(None)
     optimizer.build(columns.trainable_weights)
@@ -86,9 +97,9 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
     @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
-            loss = -tf.reduce_mean(columns().log_prob(rows))
-        weights = columns.trainable_weights
-        optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+            loss = -tf.reduce_sum(weights * tf.cast(columns().log_prob_by_column(rows), tf.float32))
+        variables = columns.trainable_weights
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     for _ in range(steps):
         step()
@@ -97,17 +108,6 @@ def independent_columns(train, test, likelihood: Columns, steps: int = 1000) -> 
         x = _observations(batch).astype(columns.value_dtype)
         scored.append(np.where(np.isnan(x), np.nan, columns().log_prob_by_column(x).numpy()))
     return np.concatenate(scored)
-
-
-def _first(batches) -> Iterator[np.ndarray]:
-    """The first batches, of `FITTED` values or all there are."""
-    count = 0
-    for batch in batches:
-        rows = _observations(batch)
-        count += rows.size
-        yield rows
-        if count >= FITTED:
-            return
 
 
 def _checked(batches, name: str, binary: bool, units: InUnits | None) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """The bound of each example, and its parts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,23 @@ def bounds(model: LatentVariableModel, data, samples: int = 10, seed: int = 0, b
 
     Reference: Kingma & Welling 2014, arXiv:1312.6114.
     """
+    parts = [(part.log_likelihood, part.kl) for part in bounds_by_batch(model, data, samples, seed, batch_size)]
+    log_likelihood, kl = map(np.concatenate, zip(*parts, strict=True))
+    return Bounds(log_likelihood - kl, log_likelihood, kl)
+
+
+def bounds_by_batch(
+    model: LatentVariableModel, data, samples: int = 10, seed: int = 0, batch_size: int = 100
+) -> Iterator[Bounds]:
+    """Those of one batch after the other; the arguments are those of `bounds`."""
     samples, batch_size = whole_number(model, "samples", samples), whole_number(model, "batch_size", batch_size)
     seed = whole_seed("bounds", seed)
     found = model.look_at("bounds", data)
     program = kept(model, lambda: _program(model, samples), "bounds", samples)
-    parts = [
-        [part.numpy() for part in program(tf.nest.map_structure(tf.constant, inputs), fold(seed, number))]
-        for number, inputs in enumerate(inputs_of(model, found, batch_size))
-    ]
-    log_likelihood, kl = map(np.concatenate, zip(*parts, strict=True))
-    return Bounds(log_likelihood - kl, log_likelihood, kl)
+    for number, inputs in enumerate(inputs_of(model, found, batch_size)):
+        parts = program(tf.nest.map_structure(tf.constant, inputs), fold(seed, number))
+        log_likelihood, kl = (part.numpy() for part in parts)
+        yield Bounds(log_likelihood - kl, log_likelihood, kl)
 
 
 def _program(model: LatentVariableModel, samples: int):

@@ -1,5 +1,7 @@
 """What a model says about the values that are missing in a row."""
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -57,21 +59,41 @@ def impute(
 
     Reference: Mattei & Frellsen 2019, arXiv:1812.02633.
     """
+    return next(impute_in_parts(model, [data], samples, draws, seed, batch_size))
+
+
+def impute_in_parts(
+    model: LatentVariableModel,
+    parts: Iterable,
+    samples: int = 1000,
+    draws: int | None = None,
+    seed: int = 0,
+    batch_size: int = 100,
+) -> Iterator:
+    """What `impute` gives for consecutive rows, part by part: the values are those of all rows at once.
+
+    Args:
+        parts: data as for `impute`, each but the last of a multiple of `batch_size` rows.
+        model, samples, draws, seed, batch_size: as for `impute`.
+    """
     seed = whole_seed("impute", seed)
     _check(model, "impute", samples=samples, draws=1 if draws is None else draws, batch_size=batch_size)
-    found = model.look_at("impute", data)
-    estimate = kept(model, lambda: _Expectation(model) if draws is None else _Draws(model, draws), "impute", draws)
-    batches, filled = [], []
-    for number, inputs in enumerate(inputs_of(model, found, batch_size)):
-        batches.append(_rows(model, inputs))
-        filled.append(estimate(samples, fold(seed, number), inputs))
-    rows, new = np.concatenate(batches), np.concatenate(filled, axis=-2)
-    missing = np.isnan(rows)
-    source = data[0] if isinstance(data, tuple | list) and model.takes.y is not None else data
-    if is_frame(source):
-        frames = [with_filled(model.likelihood, source, each, missing) for each in new.reshape(-1, *rows.shape)]
-        return frames[0] if draws is None else frames
-    return np.where(missing, new, rows).astype(rows.dtype)
+    number = itertools.count()  # of the batch
+    for data in parts:
+        found = model.look_at("impute", data)
+        estimate = kept(model, lambda: _Expectation(model) if draws is None else _Draws(model, draws), "impute", draws)
+        batches, filled = [], []
+        for inputs in inputs_of(model, found, batch_size):
+            batches.append(_rows(model, inputs))
+            filled.append(estimate(samples, fold(seed, next(number)), inputs))
+        rows, new = np.concatenate(batches), np.concatenate(filled, axis=-2)
+        missing = np.isnan(rows)
+        source = data[0] if isinstance(data, tuple | list) and model.takes.y is not None else data
+        if is_frame(source):
+            frames = [with_filled(model.likelihood, source, each, missing) for each in new.reshape(-1, *rows.shape)]
+            yield frames[0] if draws is None else frames
+        else:
+            yield np.where(missing, new, rows).astype(rows.dtype)
 
 
 def log_likelihood_of_missing(

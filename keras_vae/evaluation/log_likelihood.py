@@ -3,6 +3,7 @@
 import collections
 import math
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
+from keras_vae.models.given import Given
 from keras_vae.noise import fold
 from keras_vae.serving import draw_bytes
 from keras_vae.training.choice import prefers_xla
@@ -147,10 +149,10 @@ def log_likelihood(
     """Importance-sampled log p(x) of each example, log (1/K) sum_k p(x, z[k]) / q(z[k] | x).
 
     The estimate is a lower bound in expectation, and rises to log p(x) with the number of samples; how far it is from
-    there, `LogLikelihood.verdict` says. A density is one per unit of the data. Each batch is
-    encoded once; draws are decoded in chunks, of two batches side by side where the bound of `memory` allows it. XLA
-    compiles it where `compile` would choose to; the compiled program is kept with the model, for the next call with as
-    many samples and batches of the same size.
+    there, `LogLikelihood.verdict` says. A density is one per unit of the data. Each batch is encoded once; draws are
+    decoded in chunks, of two batches side by side where the bound of `memory` allows it. XLA compiles it where
+    `compile` would choose to; the compiled program is kept with the model, for the next call with as many samples and
+    batches of the same size.
 
     Args:
         model: a built model.
@@ -181,22 +183,59 @@ def log_likelihood(
             )
     seed = whole_seed("log_likelihood", seed)
     found = model.look_at("log_likelihood", data)
+    with Progress(resume, "log_likelihood", model, samples=samples, seed=seed) as progress:
+        for scores in _by_batch(model, found, samples, seed, batch_size, memory, verbose, progress.has):
+            progress.add(scores)
+    return LogLikelihood(**progress.results(), samples=samples, dimensions=model.dimensions, discrete=model.discrete)
+
+
+def log_likelihood_by_batch(
+    model: LatentVariableModel,
+    data,
+    samples: int = 500,
+    seed: int = 0,
+    batch_size: int = 100,
+    memory: int = 2**30,
+    verbose: int | str = "auto",
+) -> Iterator[np.ndarray]:
+    """The values of one batch after the other, nats, shape (batch,); the arguments are those of `log_likelihood`."""
+    found = model.look_at("log_likelihood", data)
+    seed = whole_seed("log_likelihood", seed)
+    for scores in _by_batch(model, found, samples, seed, batch_size, memory, verbose):
+        yield scores["values"]
+
+
+def _by_batch(
+    model: LatentVariableModel,
+    found: Given,
+    samples: int,
+    seed: int,
+    batch_size: int,
+    memory: int,
+    verbose: int | str,
+    is_known: Callable[..., bool] | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """log p(x), effective samples and k-hat of each batch, by name, in their order, but of those that are known.
+
+    Args:
+        is_known: from the number and the arrays of a batch to whether it is to be left out.
+    """
     bytes_of_draw = kept(model, lambda: draw_bytes(model), "draw_bytes")
     rows = min(ROWS, memory // bytes_of_draw // AT_ONCE)
     compiled = kept(model, lambda: _compiled(model, samples, rows), "log_likelihood", samples, rows)
-    progress = Progress(resume, "log_likelihood", model, samples=samples, seed=seed)
     bar = keras.utils.Progbar(number_of_batches(found, batch_size), unit_name="batch") if verbose else None
     largest = 0
     under_way: collections.deque = collections.deque()
 
-    def finish(most: int) -> None:
+    def finished(most: int) -> Iterator[dict[str, np.ndarray]]:
         """Waits until so many batches are under way, at most."""
         while len(under_way) > most:
-            progress.add(under_way.popleft().result())
+            scores = under_way.popleft().result()
             if bar:
                 bar.add(1)
+            yield scores
 
-    with progress, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         for step, inputs in enumerate(inputs_of(model, found, batch_size)):
             largest = max(largest, len(tf.nest.flatten(inputs)[0]))
             at_once = min(AT_ONCE, memory // (largest * bytes_of_draw))
@@ -205,14 +244,13 @@ def log_likelihood(
                     f"log_likelihood needs memory for one draw for each example of a batch. Received: memory={memory:,}"
                     f" bytes, a batch of {largest} examples, and about {bytes_of_draw:,} bytes for each."
                 )
-            if progress.has(step, *tf.nest.flatten(inputs)):
+            if is_known is not None and is_known(step, *tf.nest.flatten(inputs)):
                 if bar:
                     bar.add(1)
                 continue
-            finish(at_once - 1)
+            yield from finished(at_once - 1)
             under_way.append(pool.submit(_score, compiled, inputs, fold(seed, step), largest))
-        finish(0)
-    return LogLikelihood(**progress.results(), samples=samples, dimensions=model.dimensions, discrete=model.discrete)
+        yield from finished(0)
 
 
 def _compiled(model: LatentVariableModel, samples: int, rows: int):

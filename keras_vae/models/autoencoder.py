@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.models.base import LatentVariableModel
+from keras_vae.models.inputs import answers_frames
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
@@ -98,9 +98,10 @@ class Autoencoder(LatentVariableModel):
         self._require_built("decode")
         return self.likelihood(self._as_latent(z, self.likelihood.context_shapes[0][1:], RealNumbers()))
 
+    @answers_frames
     def reconstruct(self, x) -> Any:
         """Mean of p(x | code), shape (batch, *event), for x of that shape, not corrupted; of a frame a frame."""
-        return as_given(self.likelihood, x, self.decode(self.encode(x)).mean())
+        return self.decode(self.encode(x)).mean()
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Raises `TypeError`: there is no distribution of codes to draw from."""

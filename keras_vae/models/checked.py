@@ -156,7 +156,8 @@ class CheckedModel(Serializable, keras.Model):
     def _check_batch(self, batch) -> None:
         """Raises `ValueError` for tensors of what `call` takes that the model can not use."""
         for field, value in zip(self.takes.fields, tf.nest.flatten(batch), strict=True):
-            if not field.contains(value):
+            in_units = field.observed is None or field.observed.other_units is None
+            if not in_units or not field.contains(value):
                 self._check_field(field, value.numpy())
 
     def look_at(self, method: str, x, y=None, sample_weight=None) -> Given:

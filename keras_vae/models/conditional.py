@@ -6,9 +6,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer
-from keras_vae.models.inputs import Field, Inputs
+from keras_vae.models.inputs import Field, Inputs, answers_frames
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.networks.shapes import as_shape
 from keras_vae.noise import fold
@@ -94,13 +93,14 @@ class ConditionalVAE(SingleLatentModel):
             self._check_field(self.takes.y, condition.numpy())
         return condition
 
+    @answers_frames
     def reconstruct(self, x, condition=None, seed=None) -> Any:
         """Mean of p(x | z, c), shape (batch, *event); the arguments are those of `VAE.reconstruct`.
 
         x may be the pair (x, condition).
         """
         x, condition = x if condition is None else (x, condition)
-        return as_given(self.likelihood, x, self._reconstruction(x, (condition,), seed))
+        return self._reconstruction(x, (condition,), seed)
 
     def sample_prior(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
         """One draw from p(z | c) for each condition, shape (batch, *latent).

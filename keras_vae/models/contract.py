@@ -15,6 +15,7 @@ from keras_vae.export import write_saved_model
 from keras_vae.files import replacing, require_space
 from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
+from keras_vae.models.inputs import answer_of
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.optimizers import OptimizerGroups
 from keras_vae.replicas import check_strategy, one_device, workers_watched
@@ -214,13 +215,18 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     def predict(self, x, batch_size=None, verbose="auto", **kwargs):
         """Reconstructions (means of p(x | z) at the mean of q(z | x)), as `keras.Model.predict`.
 
+        Returns:
+            An array; of a frame, a table or a dictionary of columns what `reconstruct` gives for it, such as another
+            frame.
+
         Raises:
             ValueError: for data that the model can not use, in whichever batch.
         """
         data = self.look_at("predict", x)
         batches = self._watched(data) if data.arrays is None else data.in_batches(self.takes, batch_size)
         with self._naming_batches(data), Execution(self, "predict"):
-            return super().predict(batches, verbose=verbose, **kwargs)
+            rows = super().predict(batches, verbose=verbose, **kwargs)
+        return answer_of(self, x, rows)
 
     def _look_at_pair(self, validation_data):
         """What `validation_data` holds: data in any form, or (x, y) or (x, y, sample_weight) of arrays."""

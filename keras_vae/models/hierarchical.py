@@ -8,12 +8,12 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
+from keras_vae.models.inputs import answers_frames
 from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
@@ -127,9 +127,10 @@ class HierarchicalVAE(LatentVariableModel):
         bottom = self.priors[0]
         return self.likelihood(self._as_latent(z, bottom.event_shape, bottom.support.hull, "z1"))
 
+    @answers_frames
     def reconstruct(self, x) -> Any:
         """Mean of p(x | z1) at the mean of q(z1 | x), shape (batch, *event); of a frame a frame."""
-        return as_given(self.likelihood, x, self.decode(self.encode(x)["z1"].mean()).mean())
+        return self.decode(self.encode(x)["z1"].mean()).mean()
 
     def sample_prior(self, count, seed=None, temperature=1.0) -> dict[str, tf.Tensor]:
         """Draws of all latents from the top down, by name, shape (count, *latent) each.

@@ -1,15 +1,19 @@
 """What a model takes: one declaration, which checks, building, prediction, scoring and export follow."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vae.datasets.cells import is_table
 from keras_vae.datasets.columns import rows_of_table
+from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer
+
+F = TypeVar("F", bound=Callable)
 
 
 class Maybe(NamedTuple):
@@ -179,6 +183,36 @@ class Inputs:
     def specs(self) -> list[tf.TensorSpec]:
         """Of served inputs."""
         return [field.spec() for field in self.fields]
+
+
+def answers_frames(reconstruct: F) -> F:
+    """A method `reconstruct` that gives observations: of a frame, table or dictionary of columns another one.
+
+    Args:
+        reconstruct: from what the model takes to rows of observations. Where there are targets, the first argument may
+            be the pair (x, y).
+    """
+
+    @functools.wraps(reconstruct)
+    def answered(self, x, *args, **kwargs):
+        return answer_of(self, x, reconstruct(self, x, *args, **kwargs))
+
+    answered.answers_frames = True  # type: ignore[attr-defined]
+    return answered  # type: ignore[return-value]
+
+
+def answer_of(model, x, rows):
+    """What `predict` and `reconstruct` give for `x`: `rows` as they are, or in the form of a frame; see `as_given`.
+
+    Args:
+        model: whose `reconstruct` gives observations where it is one of `answers_frames`, and else who knows what.
+        x: as it was given.
+        rows: what `reconstruct` gives for its tensors.
+    """
+    if not getattr(model.reconstruct, "answers_frames", False):
+        return rows
+    x = x[0] if model.takes.y is not None and isinstance(x, tuple | list) else x
+    return as_given(model.takes.x.observed, x, rows)
 
 
 def _as_declared(owner: str, name: str, declared, given, leaf):

@@ -5,8 +5,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from keras_vae.datasets.frames import as_given
 from keras_vae.distributions import DistributionLayer
+from keras_vae.models.inputs import answers_frames
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.noise import fold
 
@@ -14,6 +14,7 @@ from keras_vae.noise import fold
 class UnconditionalModel(SingleLatentModel):
     """A model of x alone: the methods that need nothing but a seed and a number of draws."""
 
+    @answers_frames
     def reconstruct(self, x, seed=None) -> Any:
         """Mean of p(x | z), shape (batch, *event).
 
@@ -22,7 +23,7 @@ class UnconditionalModel(SingleLatentModel):
                 the result is another one: of the model's columns, in their types.
             seed: None decodes the mean of q(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
         """
-        return as_given(self.takes.x.observed, x, self._reconstruction(x, (), seed))
+        return self._reconstruction(x, (), seed)
 
     def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_vae.arguments import whole_seed
+from keras_vae.distributions import Columns
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
 
@@ -51,7 +52,8 @@ def reconstructions(model, x, count: int | None = None, columns=None) -> "Figure
         return series(x, means, names, title, ("original", "reconstruction"))
     if axes == 1:
         names = _column_names(columns, x.shape[-1], caller)
-        return against(x, means, names, f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}")
+        title = f"Reconstructions: means of p(x | z) against originals{_of_all(names, x)}"
+        return against(x, means, names, title, [categories for _, categories in _kinds(model, x.shape[-1])])
     limits = value_limits(model, x)
     picture = pairs(as_pixels(x, limits), as_pixels(means, limits), columns=min(len(x), 8))
     return figure_of(picture, f"Reconstructions: originals above, means of p(x | z) below{channel_note(x)}")
@@ -95,7 +97,7 @@ def samples(model, count: int | None = None, seed=0, temperature=1.0, x=None, co
     draws = np.asarray(model.sample(count, seed=seed, temperature=temperature))
     names = _column_names(columns, draws.shape[-1], caller)
     title = f"Samples: x drawn from p(x | z), z from p(z){note}{_of_all(names, draws)}"
-    return histograms(draws, x, names, title, discrete=model.discrete)
+    return histograms(draws, x, names, title, _kinds(model, draws.shape[-1]))
 
 
 def latent_plane(model, x, labels=None, seed=0, classes=None) -> "Figure":
@@ -228,6 +230,15 @@ def _column_names(columns, size: int, caller: str) -> list[str]:
     if len(names) != size:
         raise ValueError(f"{caller} needs one name for each of the {size} columns. Received: {len(names)} names.")
     return names[:MAX_PANELS]
+
+
+def _kinds(model, size: int) -> list[tuple[bool, tuple[str, ...]]]:
+    """Of each column, whether its values are whole numbers, and the names of its categories if it has any."""
+    likelihood = model.takes.fields[0].observed
+    if not isinstance(likelihood, Columns):
+        return [(getattr(model, "discrete", False), ())] * size
+    layers = [layer for layer in likelihood.columns.values() for _ in range(math.prod(layer.event_shape))]
+    return [(layer.discrete, tuple(getattr(layer, "categories", None) or ())) for layer in layers]
 
 
 def _of_all(names: list[str], x: np.ndarray, what: str = "columns") -> str:

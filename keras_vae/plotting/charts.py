@@ -1,6 +1,7 @@
 """Axes with numbers: curves, histograms and scatters."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, RED, GREY = "#1f5fa8", "#c8391f", "#555555"
+MAX_TICKS = 4  # categories whose names fit below a panel
 MAX_CLASSES = 20  # colours of a scatter
 
 
@@ -37,8 +39,20 @@ def _panels(names: list[str], title: str, height: float) -> "Figure":
     return figure
 
 
-def against(x: np.ndarray, means: np.ndarray, names: list[str], title: str) -> "Figure":
-    """Scatter of reconstructions against originals, both (count, size), one panel per name."""
+def _name_ticks(axis: Any, categories: tuple[str, ...]) -> None:
+    """Names in the place of the codes of a few categories."""
+    if 0 < len(categories) <= MAX_TICKS:
+        shown = [name if len(name) <= 11 else f"{name[:10]}…" for name in categories]
+        axis.set_ticks(range(len(shown)), shown)
+
+
+def against(
+    x: np.ndarray, means: np.ndarray, names: list[str], title: str, categories: Sequence[tuple[str, ...]]
+) -> "Figure":
+    """Scatter of reconstructions against originals, both (count, size), one panel per name.
+
+    The categories are those of each column, empty for one of numbers.
+    """
     figure = _panels(names, title, height=1.75)
     size, alpha = (6, 0.5) if len(x) > 100 else (14, 0.8)
     for i, axes in enumerate(figure.axes):
@@ -47,22 +61,36 @@ def against(x: np.ndarray, means: np.ndarray, names: list[str], title: str) -> "
         low, high = _padded(both.min(), both.max())
         axes.plot([low, high], [low, high], color=GREY, linewidth=0.8, zorder=1)
         axes.scatter(x[:, i], means[:, i], s=size, alpha=alpha, color=BLUE, linewidths=0)
+        for axis in (axes.xaxis, axes.yaxis):
+            _name_ticks(axis, categories[i])
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     figure.supxlabel("original", fontsize=8)
     figure.supylabel("reconstruction", fontsize=8)
     return figure
 
 
-def histograms(draws: np.ndarray, x: np.ndarray | None, names: list[str], title: str, discrete: bool) -> "Figure":
-    """Densities of draws (count, size) and of data (batch, size) or None, one panel per name."""
+def histograms(
+    draws: np.ndarray,
+    x: np.ndarray | None,
+    names: list[str],
+    title: str,
+    kinds: Sequence[tuple[bool, tuple[str, ...]]],
+) -> "Figure":
+    """Densities of draws (count, size) and of data (batch, size) or None, one panel per name.
+
+    The kinds are, of each column, whether its values are whole numbers, and the names of its categories if it has any.
+    """
     figure = _panels(names, title, height=1.3)
     for i, axes in enumerate(figure.axes):
         data = draws[:0, i] if x is None else x[np.isfinite(x[:, i]), i]
+        discrete, categories = kinds[i]
         bins = _bins(np.concatenate([draws[:, i], data]), discrete).tolist()
         axes.hist(draws[:, i], bins, density=True, color=BLUE, alpha=0.55, label="generated")
         if len(data):  # of a column that is missing as a whole there is nothing to draw
             axes.hist(data, bins, density=True, color="black", histtype="step", linewidth=1.0, label="data")
-        axes.set(yticks=[], xlim=(bins[0], bins[-1]))
+        axes.set(yticks=[])
+        _name_ticks(axes.xaxis, categories)
+        axes.set(xlim=(bins[0], bins[-1]))
         axes.spines["left"].set_visible(False)
     if x is not None:
         handles, labels = figure.axes[0].get_legend_handles_labels()

@@ -38,6 +38,15 @@ def as_pixels(images: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return np.clip((images - low) / max(high - low, 1e-12), 0, 1)
 
 
+def bytes_in_mosaic(shape: tuple[int, ...]) -> int:
+    """Bytes of memory that an image (height, width, channels) takes in a figure of many, an upper estimate.
+
+    For each pixel five copies of red, green and blue, float32, and what Matplotlib draws.
+    """
+    factor = max(1, SMALLEST_TILE // max(shape[:2]))
+    return 64 * (factor * shape[0] + 1) * (factor * shape[1] + 1)
+
+
 def mosaic(tiles: np.ndarray, columns: int) -> np.ndarray:
     """One picture (height, width, 3) of tiles (count, h, w, 3), row by row, each in a frame of one pixel."""
     height, width = tiles.shape[1] + 1, tiles.shape[2] + 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from keras_vae.distributions.other_units import OtherUnits
 from keras_vae.distributions.supports import Support
 
 
@@ -21,12 +22,14 @@ class Rows:
         shape: of one row, None for an axis of any length.
         support: where the values are; None for any, whole numbers or NaN too.
         dtype: as a request has it.
+        other_units: what all values of a request must not look like.
     """
 
     name: str
     shape: tuple[int | None, ...]
     support: Support | None
     dtype: str = "float32"
+    other_units: OtherUnits | None = None
 
     @property
     def spec(self) -> tf.TensorSpec:
@@ -39,13 +42,17 @@ class Rows:
         return inspect.Parameter(self.name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
     def checked(self, title: str, rows: tf.Tensor) -> tf.Tensor:
-        """The rows, refused for another shape than the declared one."""
+        """The rows, refused for another shape than the declared one, and for values in other units."""
         # As a text, which can be compared whatever the number of axes, and which nothing folds into a constant.
         received = text(tf.shape(rows))
         pattern = ", ".join(r"\d+" if size is None else str(size) for size in (None, *self.shape))
         needed = ", ".join(["batch", *("any" if size is None else str(size) for size in self.shape)])
         message = [f"{title} needs {self.name} of shape ({needed}). Received: shape (", received, ")."]
         (rows,) = only_if(tf.strings.regex_full_match(received, pattern), message, rows)
+        if self.other_units is not None:
+            # Of the whole request, as of a batch in Python: a chunk of it may be a dark image.
+            seen, message = self.other_units.seen_in(title, rows, self.name)
+            (rows,) = only_if(tf.equal(tf.cast(seen, tf.int32), 0), message, rows)  # no `not`, as in `check_values`
         return rows
 
     def check_values(self, title: str, rows: tf.Tensor) -> tf.Tensor:

@@ -259,8 +259,8 @@ def _of_chunk(number: tf.Tensor, values: dict[str, tf.Tensor]) -> dict[str, tf.T
 
 def _rows_of(field) -> Rows:
     """The served input of a field of what a model takes."""
-    if field.observed is not None:
-        support = field.observed.support
-    else:
-        support = RealNumbers() if tf.as_dtype(field.dtype).is_floating and not field.optional else None
+    layer = field.observed
+    if layer is not None:
+        return Rows(field.name, tuple(field.shape), layer.support, field.dtype, layer.other_units)
+    support = RealNumbers() if tf.as_dtype(field.dtype).is_floating and not field.optional else None
     return Rows(field.name, tuple(field.shape), support, field.dtype)
