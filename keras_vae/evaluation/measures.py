@@ -31,7 +31,7 @@ def measures(model: LatentVariableModel):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def program(inputs, samples, seed):
-        draw_trace = model.tracer(inputs)
+        draw_trace = model.tracer(model._as_batch(inputs))
         with sampling(samples, seed) as sampler:
             trace = draw_trace()
         if not trace.latents:
@@ -70,30 +70,20 @@ def aggregate(model: LatentVariableModel):
     @tf.function(reduce_retracing=True, autograph=False)
     def program(inputs, seed, points):
         with sampling(1, seed):
-            trace = model.tracer(inputs)()
+            trace = model.tracer(model._as_batch(inputs))()
         found = {}
         for name, point in points.items():
             posterior, factors = in_coordinates(trace.latents[name]), factors_of(trace.latents[name])
             if factors is None:
-                found[name] = {"joint": _over_batch(posterior.log_prob(point[:, tf.newaxis]), 1)}
+                log_q = posterior.log_prob(point[:, tf.newaxis])  # [points, batch]: with one draw its axis is theirs
+                found[name] = {"joint": tf.reduce_logsumexp(log_q, axis=1)}
             else:
-                by_dimension = _flat(factors.log_prob(point[:, tf.newaxis]), posterior.batch_shape.rank + 1)
-                # [points, batch, dimensions]; of a posterior that rides on draws [points, 1, batch, dimensions]
-                by_dimension = tf.reshape(by_dimension, [len_of(point), -1, by_dimension.shape[-1]])
-                joint = _over_batch(tf.reduce_sum(by_dimension, axis=-1), 1)
+                by_dimension = _flat(factors.log_prob(point[:, tf.newaxis]), 2)  # [points, batch, dimensions]
+                joint = tf.reduce_logsumexp(tf.reduce_sum(by_dimension, axis=-1), axis=1)
                 found[name] = {"joint": joint, "by_dimension": tf.reduce_logsumexp(by_dimension, axis=1)}
         return found
 
     return program
-
-
-def len_of(tensor: tf.Tensor) -> tf.Tensor:
-    """The size of the first axis."""
-    return tf.shape(tensor)[0]
-
-
-def _over_batch(log_q: tf.Tensor, axis: int) -> tf.Tensor:
-    return tf.reduce_logsumexp(log_q, axis=list(range(axis, len(log_q.shape))))
 
 
 def _shuffled(model, draw_trace, trace: Trace, samples, seed, made: Sequence[tf.Tensor]) -> tf.Tensor:
