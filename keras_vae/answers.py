@@ -15,6 +15,7 @@ from keras_vae.datasets.writing import ENDINGS, write_columns
 from keras_vae.distributions import Columns, Standardized
 from keras_vae.distributions.standardized import InUnits
 from keras_vae.files import replacing, write_npz
+from keras_vae.models import Autoencoder
 from keras_vae.models.base import ROWS
 from keras_vae.models.vae import UnconditionalModel
 from keras_vae.serving.signatures import moments
@@ -150,6 +151,18 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
         found["baseline_log_likelihood"] = float(values.mean())
         if model.discrete:
             found["baseline_bits_per_dim"] = -found["baseline_log_likelihood"] / (estimate.dimensions * math.log(2))
+    return found
+
+
+def diagnose(model, data: Data, figure: Path, seed: int = 0) -> evaluation.Diagnosis | None:
+    """The diagnosis of a model on test data, and a figure of it; None of a model without latent variables."""
+    from keras_vae import plotting
+
+    if isinstance(model, Autoencoder):
+        return None
+    found = evaluation.diagnose(model, data.test, seed=seed, verbose=0)
+    with replacing(figure) as temporary:
+        plotting.diagnosis(found).savefig(temporary)
     return found
 
 
