@@ -155,10 +155,10 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
 
 
 def diagnose(model, data: Data, figure: Path, seed: int = 0) -> evaluation.Diagnosis | None:
-    """The diagnosis of a model on test data, and a figure of it; None of a model without latent variables."""
+    """The diagnosis of a model on test data, and a figure of it; None without latent variables, or a second row."""
     from keras_vae import plotting
 
-    if isinstance(model, Autoencoder):
+    if isinstance(model, Autoencoder) or data.sizes["test"] < 2:
         return None
     found = evaluation.diagnose(model, data.test, seed=seed, verbose=0)
     with replacing(figure) as temporary:

@@ -287,7 +287,7 @@ class Run:
 
         Returns:
             Those of `answers.scores`, and a `Diagnosis`, whose figure is then in the folder, `diagnosis.png`; None of a
-            model without latent variables.
+            model without latent variables, or of one row.
         """
         from keras_vae import answers
 

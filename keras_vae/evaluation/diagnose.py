@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_vae.arguments import whole_number, whole_seed
+from keras_vae.arguments import whole_seed
 from keras_vae.evaluation.batches import inputs_of
 from keras_vae.evaluation.diagnosis import Diagnosis, LatentDiagnosis
 from keras_vae.evaluation.measures import aggregate, measures
@@ -23,7 +23,12 @@ PAIRS = 2**22  # numbers of draws held against posteriors at a time
 
 
 def diagnose(
-    model: LatentVariableModel, data, samples: int = 100, examples: int = 1000, seed: int = 0, verbose: int | str = "auto"
+    model: LatentVariableModel,
+    data,
+    samples: int = 100,
+    examples: int = 1000,
+    seed: int = 0,
+    verbose: int | str = "auto",
 ) -> Diagnosis:
     """Says whether a model uses its latent variables, how far its numbers can be trusted, and what would change it.
 
@@ -49,7 +54,8 @@ def diagnose(
       well trained lose a tenth to a sixth of it (README; Cremer et al. 2018, arXiv:1801.03558).
 
     Averages over examples must be beyond their limit by two standard errors. Units that are not active beside others
-    that are, and estimates that rest on fewer than 10 draws, are reported, and are no illness.
+    that are, and estimates that rest on fewer than 10 draws, are reported, and are no illness. A gap is a lower bound:
+    of a posterior that is much too narrow even many draws miss where the weight is.
 
     Args:
         model: a built model.

@@ -170,8 +170,8 @@ class Diagnosis:
         lines = [
             f"Diagnosis of {self.examples:,} examples, {self.samples:,} draws each, nats per example:",
             f"  ELBO {np.mean(self.elbo):.2f} = {np.mean(self.reconstruction):.2f} (log p(x | z)) - {self.kl:.2f} (KL)",
-            f"  log p(x) {log_p.mean():.2f} +- {error:.2f}: {self.inference_gap:.2f} above the ELBO{self._parts_of_gap()}, "
-            f"on {np.median(self.effective_samples):.0f} effective draws (median)",
+            f"  log p(x) {log_p.mean():.2f} +- {error:.2f}: {self.inference_gap:.2f} above the ELBO"
+            f"{self._parts_of_gap()}, on {np.median(self.effective_samples):.0f} effective draws (median)",
             f"  log p(x | z) {self.reconstruction_gain:.2f} above that with the z of another example",
         ]
         for name, latent in self.latents.items():

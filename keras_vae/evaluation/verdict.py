@@ -44,6 +44,11 @@ def _collapse(found: Diagnosis, model) -> Iterator[Finding]:
             "ELBO(free_nats=2.0) leaves some nats of it unpressed",
             "a decoder with fewer units needs z more",
         ]
+        if latent.kl > CARRIES:  # ELBO(free_nats=...) and Capacity press for a KL, and noise is one too
+            advice = [
+                "nats are spent on what is the same of all examples: fewer free_nats, or less capacity",
+                advice[2],
+            ]
         beta = _beta(model, name)
         if beta > 1:
             advice.insert(0, f"the KL has the weight {beta:g}, ELBO(beta=1) is the bound itself and less helps more")
@@ -115,8 +120,8 @@ def _at_limit(found: Diagnosis, model) -> Iterator[Finding]:
     if found.scales_at_limit is not None and found.scales_at_limit > AT_LIMIT:
         yield Finding(
             "scales of the likelihood at their limit",
-            f"{100 * found.scales_at_limit:.0f} % of the scales of p(x | z) are the smallest that min_scale allows: the "
-            "density grows with each smaller one, and log p(x) is that of min_scale.",
+            f"{100 * found.scales_at_limit:.0f} % of the scales of p(x | z) are the smallest that min_scale allows: "
+            "the density grows with each smaller one, and log p(x) is that of min_scale.",
             _sentence(
                 [
                     "LearnedScaleNormal has one scale for all values",
@@ -149,8 +154,8 @@ def _fixed_scale(found: Diagnosis, model) -> Iterator[Finding]:
         layer = model.likelihood.layer if isinstance(model.likelihood, InUnits) else model.likelihood
         yield Finding(
             "fixed scale far from the residuals",
-            f"x is {ratio:.2g} scales away from the mean of p(x | z) (root mean square), which loses {lost:.2g} nats for "
-            "each value.",
+            f"x is {ratio:.2g} scales away from the mean of p(x | z) (root mean square), which loses {lost:.2g} nats "
+            "for each value.",
             _sentence(
                 [
                     "LearnedScaleNormal or OptimalScaleNormal in place of FixedScaleNormal learn the scale",
@@ -187,7 +192,7 @@ def _unused(found: Diagnosis, model) -> Iterator[Finding]:
             "unused units",
             f"{dead} of {len(latent.active)} units of {name} are not active: the mean of their posterior varies by "
             f"{ACTIVE} or less over the data.",
-            f"They cost nothing: {len(latent.active) - dead} units would do, or a warm-up of beta may use more of them.",
+            f"They cost nothing: {len(latent.active) - dead} units would do, or a warm-up of beta uses more of them.",
             illness=False,
         )
 

@@ -84,14 +84,14 @@ def _draw_nats(axes: "Axes", found) -> None:
         steps += [("encoder", elbo, found.refined_elbo, BLUE), ("family", found.refined_elbo, log_p, PALE)]
     lowest, highest = min(level, elbo, log_p), max(level, elbo, log_p)
     margin = 0.12 * (highest - lowest) or 0.5
-    for place, (name, start, end, color) in enumerate(steps):
+    for place, (_, start, end, color) in enumerate(steps):
         axes.bar(place, end - start, bottom=start, color=color, width=0.7)
         axes.text(place, max(start, end) + margin / 8, f"{abs(end - start):.2f}", ha="center", va="bottom", fontsize=7)
-    place = -math.inf
+    below = -math.inf
     for value, name in sorted(((level, "log p(x | z)"), (elbo, "ELBO"), (log_p, "log p(x)"))):
         axes.axhline(value, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
-        place = max(value, place + 0.7 * margin)  # names do not overlap
-        axes.text(len(steps) - 0.4, place, f" {name} {value:.2f}", va="center", fontsize=7)
+        below = max(value, below + 0.7 * margin)  # names do not overlap
+        axes.text(len(steps) - 0.4, below, f" {name} {value:.2f}", va="center", fontsize=7)
     axes.set_xticks(range(len(steps)), [name for name, *_ in steps])
     axes.set(xlim=(-0.6, len(steps) - 0.4), ylim=(lowest - margin, highest + margin))
     axes.tick_params(axis="x", length=0)
