@@ -418,6 +418,7 @@ class Run:
 
         if (self.path / "saved_model").exists():  # of the same run, before it was trained on
             shutil.rmtree(self.path / "saved_model")
+        (self.path / "diagnosis.png").unlink(missing_ok=True)  # `evaluate` draws it
         model.export(self.path / "saved_model" / "1")
         history = _read_history(self.path / "history.csv")
         metrics = answers.scores(model, data) | {

@@ -31,7 +31,7 @@ def measures(model: LatentVariableModel):
 
     @tf.function(reduce_retracing=True, autograph=False)
     def program(inputs, samples, seed):
-        draw_trace = model.tracer(model._as_batch(inputs))
+        draw_trace = model.tracer(model.takes.of(type(model).__name__, inputs))
         with sampling(samples, seed) as sampler:
             trace = draw_trace()
         if not trace.latents:
@@ -70,7 +70,7 @@ def aggregate(model: LatentVariableModel):
     @tf.function(reduce_retracing=True, autograph=False)
     def program(inputs, seed, points):
         with sampling(1, seed):
-            trace = model.tracer(model._as_batch(inputs))()
+            trace = model.tracer(model.takes.of(type(model).__name__, inputs))()
         found = {}
         for name, point in points.items():
             posterior, factors = in_coordinates(trace.latents[name]), factors_of(trace.latents[name])
@@ -154,7 +154,7 @@ def has_surgery(latent: Latent) -> bool:
 def points_of(latent: Latent) -> tf.Tensor:
     """The draws in the coordinates of `in_coordinates`, shape (samples, batch, *event)."""
     point = None if latent.drawn is None else latent.drawn.point
-    return latent.value if point is None else point  # type: ignore[return-value]
+    return latent.value if point is None else point
 
 
 def in_coordinates(latent: Latent, prior: bool = False) -> tfd.Distribution:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ def _collapse(found: Diagnosis, model) -> Iterator[Finding]:
     for name, latent in found.latents.items():
         if not is_collapsed(latent):
             continue
+        variances: Any = latent.variance_of_means
         nats = "" if latent.mutual_information is None else f", its information {latent.mutual_information:.3f} nats"
         advice = [
             'LinearSchedule("beta", start=0.0, end=1.0) among the callbacks warms the KL up',
@@ -57,7 +59,7 @@ def _collapse(found: Diagnosis, model) -> Iterator[Finding]:
         yield Finding(
             "posterior collapse",
             f"No unit of {name} is active: the largest variance of a posterior mean over the data is "
-            f"{latent.variance_of_means.max():.4f} (active: above {ACTIVE}){nats}, its KL {latent.kl:.3f}.",
+            f"{variances.max():.4f} (active: above {ACTIVE}){nats}, its KL {latent.kl:.3f}.",
             _sentence(advice),
         )
 
@@ -102,13 +104,18 @@ def _far(found: Diagnosis, model) -> Iterator[Finding]:
             beta = _beta(model, name)
             if beta < 1:
                 advice.insert(0, f"the KL has the weight {beta:g}, ELBO(beta=1) is the bound itself")
-            spread = f", the standard deviation of {name} is {latent.draws.std(axis=0).max():.2f} at most"
-            spread += f" and that of the prior {latent.prior_draws.std(axis=0).max():.2f}"
+            spread = f", the standard deviation of {name} is {_spread(latent.draws):.2f} at most"
+            spread += f" and that of the prior {_spread(latent.prior_draws):.2f}"
             yield Finding(
                 "aggregate posterior far from the prior",
                 f"KL(q({name}) || p({name})) is {distance:.2f} nats for each active unit ({words}){spread}.",
                 _sentence(advice),
             )
+
+
+def _spread(draws: Any) -> float:
+    """The largest standard deviation of a value, of draws of shape (examples, values)."""
+    return float(draws.std(axis=0).max())
 
 
 def _is_resolved(latent: LatentDiagnosis, found: Diagnosis) -> bool:

@@ -33,7 +33,8 @@ def diagnosis(found) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.2, 5.2), dpi=DPI, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    above, below = halves
     bars, nats = above.subplots(1, 2, width_ratios=(1.5, 1))
     _draw_kl(tidy(bars), found)
     _draw_nats(tidy(nats), found)
