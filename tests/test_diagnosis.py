@@ -201,6 +201,7 @@ def digits():
         likelihood=kv.Bernoulli(data.shape, kv.dense_decoder(16)),
         prior=kv.StandardNormal(16),
     )
+    model.compile("adam", loss=kv.ELBO(), jit_compile=False)
     model.build((None, *data.shape))
     return model, model.get_weights(), data
 
@@ -218,8 +219,8 @@ def test_digits(digits, beta, expected, advice):
     """Trained as in README, with a KL that is too strong, and with nearly none."""
     model, weights, data = digits
     model.set_weights(weights)
-    model.compile("adam", loss=kv.ELBO(beta=beta), jit_compile=False)
-    model.fit(data.train, epochs=5, verbose=0)
+    constant = kv.callbacks.LinearSchedule("beta", start=beta, end=beta)
+    model.fit(data.train, epochs=5, verbose=0, callbacks=[constant])
     found = diagnose(model, data.test, samples=20)
     assert illnesses(found) == expected, str(found)
     assert found.healthy == (not expected)
@@ -325,15 +326,14 @@ def test_the_callback_logs_and_draws_and_changes_nothing(tmp_path):
         model.compile("adam", run_eagerly=True)
         backup = kv.callbacks.BackupAndRestore(folder / "backup")
         followed = [*callbacks, kv.callbacks.HistoryLogger(folder / "history.csv"), backup]
-        return model.fit(X[:100], epochs=epochs, batch_size=50, verbose=0, callbacks=followed).history
+        return model.fit(X[:100], epochs=epochs, batch_size=100, verbose=0, callbacks=followed).history
 
-    def diagnosed(folder):
-        figure = str(folder / "diagnosis-{epoch:02d}.png")
+    def diagnosed(figure=None):
         return kv.callbacks.Diagnose(X[100:150], every=2, figure=figure, samples=5)
 
     folder = tmp_path / "whole"
-    callback = diagnosed(folder)
-    board = keras.callbacks.TensorBoard(folder / "board")
+    callback = diagnosed(str(folder / "diagnosis-{epoch:02d}.png"))
+    board = keras.callbacks.TensorBoard(folder / "board", write_graph=False)
     history, weights = run(folder, 4, callback, board), model.get_weights()
     expected = diagnose(model, X[100:150], samples=5).numbers()
     assert callback.latest.numbers() == pytest.approx(expected)
@@ -351,8 +351,8 @@ def test_the_callback_logs_and_draws_and_changes_nothing(tmp_path):
     run(tmp_path / "plain", 4)
     for a, b in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    run(tmp_path / "parts", 3, diagnosed(tmp_path / "parts"))
-    run(tmp_path / "parts", 4, diagnosed(tmp_path / "parts"))
+    run(tmp_path / "parts", 3, diagnosed())
+    run(tmp_path / "parts", 4, diagnosed())
     resumed = kv.callbacks.training.read_history(tmp_path / "parts" / "history.csv")
     without_time = [[{**row, "seconds": ""} for row in some] for some in (rows, resumed)]
     assert without_time[0] == without_time[1]

@@ -223,9 +223,9 @@ def _surely_below(values: np.ndarray, limit: float) -> bool:
 
 
 def _beta(model, name: str) -> float:
-    """Weight of the KL of a latent variable in the objective; 1 where there is none."""
-    beta = getattr(getattr(model, "loss", None), "beta", 1.0)
-    return beta.get(name, 1.0) if isinstance(beta, dict) else beta
+    """Weight of the KL of a latent variable in training, as it is scheduled; 1 where the objective has none."""
+    numbers = model.scheduled_numbers
+    return float(numbers.get("beta", numbers.get(f"beta.{name}", 1.0)))
 
 
 def _sentence(parts: list[str]) -> str:
