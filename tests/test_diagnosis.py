@@ -334,25 +334,23 @@ def test_the_callback_logs_and_draws_and_changes_nothing(tmp_path):
     folder = tmp_path / "whole"
     callback = diagnosed(str(folder / "diagnosis-{epoch:02d}.png"))
     board = keras.callbacks.TensorBoard(folder / "board", write_graph=False)
-    history, weights = run(folder, 4, callback, board), model.get_weights()
-    expected = diagnose(model, X[100:150], samples=5).numbers()
-    assert callback.latest.numbers() == pytest.approx(expected)
+    history, weights = run(folder, 3, callback, board), model.get_weights()
+    expected = callback.latest.numbers()
     for name, value in expected.items():
-        assert len(history[name]) == 2
-        assert history[name][-1] == pytest.approx(value)
+        assert history[name] == [value]
     rows = kv.callbacks.training.read_history(folder / "history.csv")
-    assert [bool(row["mutual_information"]) for row in rows] == [False, True, False, True]
-    assert float(rows[3]["kl_z_1"]) == pytest.approx(expected["kl_z_1"])
-    assert sorted(path.name for path in folder.glob("*.png")) == ["diagnosis-02.png", "diagnosis-04.png"]
-    assert scalars(folder / "board")["epoch_inference_gap"] == pytest.approx(
-        {1: history["inference_gap"][0], 3: history["inference_gap"][1]}
-    )
+    assert [bool(row["mutual_information"]) for row in rows] == [False, True, False]
+    assert float(rows[1]["kl_z_1"]) == pytest.approx(expected["kl_z_1"])
+    assert sorted(path.name for path in folder.glob("*.png")) == ["diagnosis-02.png"]
+    assert scalars(folder / "board")["epoch_inference_gap"] == pytest.approx({1: history["inference_gap"][0]})
     # Without it the weights are the same, and a run that is resumed has the same history.
-    run(tmp_path / "plain", 4)
+    run(tmp_path / "plain", 2)
+    assert diagnose(model, X[100:150], samples=5).numbers() == pytest.approx(expected)
+    run(tmp_path / "plain", 3)
     for a, b in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
+    run(tmp_path / "parts", 1, diagnosed())
     run(tmp_path / "parts", 3, diagnosed())
-    run(tmp_path / "parts", 4, diagnosed())
     resumed = kv.callbacks.training.read_history(tmp_path / "parts" / "history.csv")
     without_time = [[{**row, "seconds": ""} for row in some] for some in (rows, resumed)]
     assert without_time[0] == without_time[1]
