@@ -20,6 +20,7 @@ from keras_vae.evaluation.by_example import bounds_by_batch
 from keras_vae.evaluation.imputation import impute_in_parts
 from keras_vae.evaluation.log_likelihood import log_likelihood_by_batch
 from keras_vae.files import replacing
+from keras_vae.models import Autoencoder
 from keras_vae.models.vae import UnconditionalModel
 from keras_vae.noise import fold
 from keras_vae.sampling import ROWS
@@ -221,6 +222,18 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
         found["baseline_log_likelihood"] = float(values.mean())
         if model.discrete:
             found["baseline_bits_per_dim"] = estimate.bits_per_dim * found["baseline_log_likelihood"] / estimate.mean
+    return found
+
+
+def diagnose(model, data: Data, figure: Path, seed: int = 0) -> evaluation.Diagnosis | None:
+    """The diagnosis of a model on test data, and a figure of it; None without latent variables, or a second row."""
+    from keras_vae import plotting
+
+    if isinstance(model, Autoencoder) or data.sizes["test"] < 2:
+        return None
+    found = evaluation.diagnose(model, data.test, seed=seed, verbose=0)
+    with replacing(figure) as temporary:
+        plotting.diagnosis(found).savefig(temporary)
     return found
 
 

@@ -146,7 +146,7 @@ def _add_train(commands) -> None:
 
 
 def _add_evaluate(commands) -> None:
-    parser = commands.add_parser("evaluate", help="score a trained model on a test set")
+    parser = commands.add_parser("evaluate", help="score and diagnose a trained model on a test set")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument(
         "data",
@@ -236,8 +236,11 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
 
     run = Run.open(options.run)
     with _quiet_tensorflow():
-        for name, value in run.evaluate(options.data, options.samples, options.seed).items():
+        scores, diagnosis = run.evaluate(options.data, options.samples, options.seed)
+        for name, value in scores.items():
             print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
+        if diagnosis is not None:
+            print(f"{diagnosis}\nWrote {run.path / 'diagnosis.png'}")
 
 
 def _to_file(options: argparse.Namespace, command: str) -> None:

@@ -282,8 +282,13 @@ class Run:
                 print(f"{self.path} has stopped early after {stopped} epochs: nothing is left to train.")
         return stopped or epochs
 
-    def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> dict:
-        """Scores the model on the test split of its own data or of another source; see `answers.scores`."""
+    def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> tuple[dict, Any]:
+        """Scores the model on the test split of its own data or of another source, and diagnoses it.
+
+        Returns:
+            Those of `answers.scores`, and a `Diagnosis`, whose figure is then in the folder, `diagnosis.png`; None of a
+            model without latent variables, or of one row.
+        """
         from keras_vae import answers
 
         check_options("evaluate", {"samples": samples, "seed": seed})
@@ -292,7 +297,9 @@ class Run:
         model = self._load_model()
         data = self._load_data("evaluate") if source is None else self._load_for(model, source)
         _say(str(data))
-        return answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
+        require_writable("evaluate", self.path / "diagnosis.png")
+        scores = answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
+        return scores, answers.diagnose(model, data, self.path / "diagnosis.png", seed)
 
     def answer(self, name: str, source: str, output: Path, **options) -> str:
         """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ...
@@ -418,6 +425,7 @@ class Run:
 
         if (self.path / "saved_model").exists():  # of the same run, before it was trained on
             shutil.rmtree(self.path / "saved_model")
+        (self.path / "diagnosis.png").unlink(missing_ok=True)  # `evaluate` draws it
         model.export(self.path / "saved_model" / "1")
         history = _read_history(self.path / "history.csv")
         metrics = answers.scores(model, data) | {

@@ -15,7 +15,7 @@ LIKELIHOODS = ("bernoulli", "normal", "learned-scale-normal", "columns")
 LOCK = "run.lock"  # held by the process that trains
 WRITTEN = (  # what a run writes in its folder
     *("run.json", "checkpoint", "history.csv", "model.keras", "saved_model", "metrics.json", "generated.png"),
-    *("reconstructions.png", "samples.png", "latent.png", "curves.png"),
+    *("reconstructions.png", "samples.png", "latent.png", "curves.png", "diagnosis.png"),
 )
 MARK = "run-id.txt"  # in the folder of a checkpoint: the run that it is of
 

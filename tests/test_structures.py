@@ -311,3 +311,43 @@ def test_data_of_another_structure_is_refused(given, message):
         with pytest.raises(ValueError, match=message):
             method(given, verbose=0)
     assert not model.built
+
+
+@pytest.fixture
+def _eager():
+    """Functions of TensorFlow run as they are: tracing those of these models takes longer than all else."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+# By latent variable: units, and whether others' posteriors say how dense they are at a draw.
+UNITS = {
+    "variable number of objects": {
+        "presence_0": (1, True), "what_0": (2, False), "presence_1": (1, False), "what_1": (2, False)
+    },
+    "scan over time": {"z": (15, False)},
+    "mask summed out": {"z": (2, True), "mask": (None, False)},
+    "tokens with lengths": {"z": (2, True)},
+    "partly labelled": {"z": (2, True)},
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("_eager")
+@pytest.mark.parametrize("name", UNITS)
+def test_is_diagnosed_and_bounded(name):
+    model = compiled(name)
+    _, _, x, y, _ = STRUCTURES[name]
+    data = x if y is None else (x, y)
+    bounds = kv.evaluation.bounds(model, data, samples=50)
+    found = kv.evaluation.diagnose(model, data, samples=50, verbose=0)
+    assert bounds.kl.shape == found.elbo.shape == (12,)
+    latents = found.latents
+    assert sum(latent.kl for latent in latents.values()) == pytest.approx(found.kl, rel=1e-4)
+    assert found.kl == pytest.approx(bounds.kl.mean(), rel=0.3)
+    assert {
+        name: (None if latent.active is None else len(latent.active), latent.mutual_information is not None)
+        for name, latent in latents.items()
+    } == UNITS[name]
+    assert np.isfinite(list(found.numbers().values())).all()
+    assert str(found).startswith("Diagnosis of 12 examples, 50 draws each")

@@ -22,7 +22,6 @@ from keras_vae.distributions.transforms import (
 )
 from keras_vae.networks.masked import MADE
 
-MIN_SCALE = 1e-3  # the smallest standard deviation of the noise of a posterior
 GATE = 1.5  # sigmoid(1.5) = 0.82: a step of an inverse autoregressive flow begins by keeping most of its input
 
 
@@ -32,6 +31,8 @@ class ConditionalFlow(DistributionLayer):
     The noise is N(loc, scale^2), scale = 0.001 + softplus(raw). A subclass says how many parameters its maps take from
     the dense layer, and makes the maps of them.
     """
+
+    min_scale = 1e-3  # the smallest standard deviation of the noise
 
     def __init__(self, event_shape, network, steps, **kwargs):
         super().__init__(event_shape, network, **kwargs)
@@ -74,7 +75,7 @@ class ConditionalFlow(DistributionLayer):
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale, params = tf.split(params, [self.size, self.size, self.params_of_maps()], axis=-1)
-        return TransformedNormal(loc, MIN_SCALE + tf.math.softplus(raw_scale), self.maps(params))
+        return TransformedNormal(loc, self.min_scale + tf.math.softplus(raw_scale), self.maps(params))
 
 
 class InverseAutoregressiveFlow(ConditionalFlow):

@@ -68,7 +68,7 @@ def _program(model: LatentVariableModel, samples: int):
     @tf.function(reduce_retracing=True, autograph=False)
     def program(inputs, seed):
         with sampling(samples, seed):
-            trace = model.tracer(inputs)()
+            trace = model.tracer(model.takes.of(type(model).__name__, inputs))()
         if not trace.latents:
             raise TypeError(
                 f"bounds needs a model with latent variables. Received: a {type(model).__name__}, which has none; "
