@@ -1,13 +1,35 @@
 """Model, data -> numbers."""
 
+from keras_vae.evaluation.anomaly import (
+    AnomalyScore,
+    AnomalyScores,
+    ComplexityCorrected,
+    LikelihoodRatio,
+    NegativeELBO,
+    NegativeLogLikelihood,
+    ReconstructionProbability,
+    Typicality,
+    anomaly_scores,
+)
 from keras_vae.evaluation.baseline import independent_columns, independent_values
 from keras_vae.evaluation.by_example import Bounds, bounds
+from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 
 __all__ = [
+    "AnomalyDetector",
+    "AnomalyScore",
+    "AnomalyScores",
     "Bounds",
+    "ComplexityCorrected",
+    "LikelihoodRatio",
     "LogLikelihood",
+    "NegativeELBO",
+    "NegativeLogLikelihood",
+    "ReconstructionProbability",
+    "Typicality",
+    "anomaly_scores",
     "bounds",
     "impute",
     "independent_columns",
