@@ -47,7 +47,7 @@ KINDS = {
     "log p(x)": lambda: kv.evaluation.NegativeLogLikelihood(5),
     "reconstruction": lambda: kv.evaluation.ReconstructionProbability(7),
     "ratio": lambda: kv.evaluation.LikelihoodRatio(image_vae(4), 5),
-    "typicality": lambda: kv.evaluation.Typicality(samples=5),
+    "typicality": lambda: kv.evaluation.Typicality(samples=5),  # in `calibrate` it is fitted
     "complexity": lambda: kv.evaluation.ComplexityCorrected(5),
 }
 
@@ -56,7 +56,7 @@ def image_vae(seed=0, likelihood=None) -> kv.VAE:
     keras.utils.set_random_seed(seed)
     likelihood = likelihood or kv.Bernoulli((6, 6, 1), decoder(2))
     model = kv.VAE(kv.Normal(2, encoder((6, 6, 1))), likelihood, kv.StandardNormal(2))
-    model.compile("adam")
+    model.compile("adam", jit_compile=False)
     model.build((None, 6, 6, 1))
     return model
 
@@ -89,21 +89,31 @@ def test_bound_and_reconstruction_are_their_expectations():
     spread = 0.3 * np.trace(LOADINGS @ inverse @ LOADINGS.T)
     exact = 0.5 * SIZE * math.log(2 * math.pi * 0.3) + (np.sum(residual**2, axis=1) + spread) / 0.6
     error = kv.evaluation.ReconstructionProbability(samples).values(MODEL, NORMAL) - exact
-    assert abs(error.mean()) < 4 * error.std() / math.sqrt(len(error))
-    scale = np.sqrt(0.5 * np.sum((LOADINGS @ inverse @ LOADINGS.T) ** 2) + np.sum((residual @ LOADINGS) ** 2, axis=1))
-    assert np.abs(error).max() < 6 * scale.max() / math.sqrt(samples)
+    covariance = 0.3 * LOADINGS @ inverse @ LOADINGS.T  # of W z given x
+    variance = 2 * np.trace(covariance @ covariance) + 4 * np.sum((residual @ covariance) * residual, axis=1)
+    assert np.all(np.abs(error) < 4 * np.sqrt(variance / samples) / 0.6)
+    assert np.std(error) > 0
     bound = kv.evaluation.NegativeELBO(samples).values(MODEL, NORMAL) + DENSITY.logpdf(NORMAL)
     np.testing.assert_allclose(bound, error, atol=1e-3)  # the KL is exact: both have the noise of the reconstruction
 
 
 def test_draws_in_chunks_are_all_counted(monkeypatch):
-    model = image_vae()
-    whole = kv.evaluation.NegativeELBO(400).values(model, IMAGES)
-    monkeypatch.setattr(anomaly, "ROWS", 7)  # batches of 7, of which the last has 6: chunks of one draw
-    parts = kv.evaluation.NegativeELBO(400).values(model, IMAGES)
+    model, score = image_vae(), kv.evaluation.NegativeELBO(400)
+    whole = score.values(model, IMAGES)
+    monkeypatch.setattr(anomaly, "ROWS", 7)  # chunks of 7 draws, of which the last has 1, of batches of 7 images
+    parts = score.values(image_vae(), IMAGES)
     bounds = kv.evaluation.bounds(model, IMAGES, samples=400)
     np.testing.assert_allclose([whole, parts], -np.stack([bounds.elbo] * 2), rtol=0.02)
     assert np.all(whole != parts)
+
+
+def test_an_example_has_one_score_wherever_it_stands():
+    scores = [KINDS[name]() for name in KINDS if name != "typicality"]
+    model = image_vae()
+    whole = np.stack(anomaly.all_values("test", scores, model, IMAGES, seed=1))
+    order = np.random.default_rng(0).permutation(20)[:9]
+    np.testing.assert_array_equal(anomaly.all_values("test", scores, model, IMAGES[order], seed=1), whole[:, order])
+    assert np.all(np.stack(anomaly.all_values("test", scores, model, IMAGES, seed=2)) != whole)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +130,9 @@ def test_draws_in_chunks_are_all_counted(monkeypatch):
 def test_the_code_of_an_image_is_a_png_file_of_its_levels(layer, images, pixels, monkeypatch):
     """Pillow reads from it what went in."""
     files, encode = [], tf.io.encode_png
-    monkeypatch.setattr(tf.io, "encode_png", lambda *args, **options: files.append(encode(*args, **options)) or files[-1])
+    monkeypatch.setattr(
+        tf.io, "encode_png", lambda *args, **options: files.append(encode(*args, **options)) or files[-1]
+    )
     monkeypatch.setattr(tf, "map_fn", lambda function, parts, **_: tf.stack([function(part) for part in parts]))
     model = image_vae(likelihood=layer((6, 6, 1)))
     lengths = code_length(model, tf.constant(images, tf.float32))
@@ -134,24 +146,23 @@ def test_the_false_positive_rate_lies_where_the_detector_says():
     constant = -DENSITY.logpdf(np.arange(SIZE))
     detector = kv.AnomalyDetector(MODEL, kv.evaluation.NegativeLogLikelihood(1), false_positive_rate=0.1)
     rates, inside = [], []
-    for number in range(100):
+    for number in range(40):
         detector.calibrate(DENSITY.rvs(99, random_state=number + 10).astype("float32"))
         rates.append(stats.chi2(SIZE).sf(2 * (detector.threshold_ - constant)))
         low, high = detector.false_positive_interval_
         inside.append(low <= rates[-1] <= high)
         assert low < detector.false_positive_rate_ == 9 / 99 < high
-    assert np.mean(inside) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 100)
-    assert np.mean(rates) == pytest.approx(0.1, abs=3 * np.std(rates) / 10)  # Beta(10, 90)
-    assert np.std(rates) == pytest.approx(stats.beta(10, 90).std(), rel=0.3)
-    fresh = DENSITY.rvs(5000, random_state=7).astype("float32")
+    assert np.mean(inside) >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / 40)
+    assert np.mean(rates) == pytest.approx(0.1, abs=3 * np.std(rates) / math.sqrt(40))  # Beta(10, 90)
+    assert np.std(rates) == pytest.approx(stats.beta(10, 90).std(), rel=0.35)
+    fresh = DENSITY.rvs(2000, random_state=7).astype("float32")
     share = np.mean(detector.predict(fresh) == -1)
-    assert abs(share - rates[-1]) < 4 * math.sqrt(rates[-1] * (1 - rates[-1]) / 5000)
+    assert abs(share - rates[-1]) < 4 * math.sqrt(rates[-1] * (1 - rates[-1]) / 2000)
     assert low <= share <= high
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_what_is_served_is_what_python_says(name, monkeypatch):
-    monkeypatch.setattr(anomaly, "ROWS", 8)  # three chunks, the last a smaller one
+@pytest.mark.parametrize("name", ["ELBO", "ratio", "typicality", "complexity"])
+def test_what_is_served_is_what_python_says(name):
     detector = kv.AnomalyDetector(image_vae(), KINDS[name](), false_positive_rate=0.1, seed=3)
     detector.calibrate(IMAGES, reference=IMAGES)
     function, _ = detector.serving_signatures()["anomaly_score"]
@@ -182,7 +193,7 @@ def test_a_detector_is_one_file_and_one_saved_model(tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"VAE.anomaly_score needs x .* in \[0, 1\]|other values"):
         served["anomaly_score"](x=tf.constant(IMAGES + 3), seed=tf.constant(3))
     kv.VAE.save(model, tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="AnomalyDetector.save has written"):
+    with pytest.raises(ValueError, match="which holds a model alone"):
         kv.AnomalyDetector.load(tmp_path / "model.keras")
 
 
@@ -199,7 +210,8 @@ def detector_of_rows(**options) -> kv.AnomalyDetector:
 def test_it_is_an_estimator_of_scikit_learn():
     detector = detector_of_rows()
     copy = clone(detector).set_params(false_positive_rate=0.3)
-    assert copy.get_params()["false_positive_rate"] == 0.3 and copy.model is two_axes
+    assert copy.get_params()["false_positive_rate"] == 0.3
+    assert copy.model is two_axes
     with pytest.raises(NotFittedError):
         detector.predict(NORMAL)
     pipeline = make_pipeline(StandardScaler(), detector).fit(NORMAL)
@@ -227,7 +239,7 @@ def test_fit_trains_a_copy_on_what_does_not_set_the_threshold():
     train = np.random.default_rng(0).permutation(100)[30:]
     mean = kv.evaluation.NegativeLogLikelihood(3).values(detector.model_, data[np.sort(train)]).mean()
     assert detector.score_.mean == pytest.approx(mean, rel=1e-6)
-    assert detector.false_positive_rate_ == 1 / 30
+    assert detector.false_positive_rate_ == 0  # the 30th of 30 is the threshold of 0.05
 
 
 def test_autoencoders_and_frames_have_anomalies_too():
@@ -258,7 +270,7 @@ def test_autoencoders_and_frames_have_anomalies_too():
         (TypeError, "needs anomaly_score to be one", lambda: detector_of_rows_like("elbo")),
         (TypeError, "needs model to be a trained model", lambda: detector_of_rows().calibrate(NORMAL)),
         (TypeError, "needs model to be a model, or a", lambda: kv.AnomalyDetector(lambda x: 3).fit(NORMAL)),
-        (ValueError, "needs weights", lambda: kv.AnomalyDetector(kv.ProbabilisticPCA(1)).calibrate(NORMAL)),
+        (ValueError, r"needs fit\(x\) first", lambda: kv.AnomalyDetector(kv.ProbabilisticPCA(1)).calibrate(NORMAL)),
         (ValueError, "19 held-out samples.*= 18", lambda: kv.AnomalyDetector(MODEL).calibrate(NORMAL[:18])),
         (ValueError, "false_positive_rate to be", lambda: detector_of_rows(false_positive_rate=1.0).fit(NORMAL)),
         (ValueError, "confidence to be more than 0", lambda: detector_of_rows(confidence=0).fit(NORMAL)),
@@ -276,13 +288,8 @@ def detector_of_rows_like(score):
     return kv.AnomalyDetector(MODEL, score).calibrate(NORMAL)
 
 
-# Those of scikit-learn that a score of float32, with noise by the place of an example, can not pass: they compare an
-# example in two places to 1e-9.
-BY_PLACE = "scores are float32, and have noise that follows from the place in the batch"
-EXPECTED = {
-    "check_methods_sample_order_invariance": BY_PLACE,
-    "check_methods_subset_invariance": BY_PLACE,
-}
+# The message of this one has to say "1 feature"; a model of ours says what it needs.
+EXPECTED = {"check_fit2d_1feature": "ProbabilisticPCA needs more values than axes, and says so in its own words"}
 
 
 @pytest.mark.slow

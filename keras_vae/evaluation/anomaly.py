@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,56 +18,58 @@ from keras_vae.sampling import ROWS, sampling
 from keras_vae.serializable import Serializable
 from keras_vae.serving import draw_bytes
 
-MEMORY = 2**28  # bytes that the draws of a batch may take, as in a request to a server
+MEMORY = 2**28  # bytes that draws may take
+AT_ONCE = 8  # examples that are scored side by side
 
 
 class Scoring:
-    """A batch that is scored: what scores have in common is computed once.
+    """One example that is scored: what scores have in common is computed once.
+
+    Each example is scored by itself, so that its score is a function of it and of the seed: of no other example of its
+    batch, nor of its place there.
 
     Args:
         model: a built model.
-        inputs: what its `call` takes, shape (batch, *event).
+        inputs: what its `call` takes, of batch size 1.
         seed: int32 of shape (2,).
-        rows: examples x draws that are decoded together, at most; at least one draw for each example is made.
+        draws: that are decoded together, at most.
     """
 
-    def __init__(self, model: LatentVariableModel, inputs, seed: tf.Tensor, rows: int):
-        self.model, self.inputs, self.seed, self.rows = model, inputs, seed, rows
+    def __init__(self, model: LatentVariableModel, inputs, seed: tf.Tensor, draws: int):
+        self.model, self.inputs, self.seed, self.draws = model, inputs, seed, draws
         self._found: dict = {}
 
     @property
     def observed(self) -> tf.Tensor:
-        """The observation, shape (batch, *event)."""
+        """The observation, shape (1, *event)."""
         return tf.nest.flatten(self.inputs)[0]
 
     def log_likelihood(self, samples: int, model: LatentVariableModel | None = None) -> tf.Tensor:
-        """log p(x) by importance sampling, nats, shape (batch,), under the model or another one."""
+        """log p(x) by importance sampling, nats, shape (1,), under the model or another one."""
         by = self.model if model is None else model
         key = id(by), samples
         if key not in self._found:
-            self._found[key], _ = by.importance_weights(self.inputs, samples, self.seed, self.rows)
+            self._found[key], _ = by.importance_weights(self.inputs, samples, self.seed, self.draws)
         return self._found[key]
 
     def bound(self, samples: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """E log p(x | z) and the KL, nats, shape (batch,) each: means over draws from q(z | x)."""
+        """E log p(x | z) and the KL, nats, shape (1,) each: means over draws from q(z | x)."""
         if samples not in self._found:
             self._found[samples] = self._means(samples)
         return self._found[samples]
 
     def _means(self, samples: int) -> tuple[tf.Tensor, tf.Tensor]:
-        batch = tf.shape(self.observed)[0]
-        chunk = tf.clip_by_value(self.rows // tf.maximum(batch, 1), 1, samples)
         draw_trace = self.model.tracer(self.inputs)
 
         def add(done, *sums):
-            drawn = tf.minimum(chunk, samples - done)
+            drawn = tf.minimum(self.draws, samples - done)
             with sampling(drawn, fold(self.seed, done)):
                 trace = draw_trace()
             parts = (tf.reduce_mean(part, axis=0) for part in (trace.log_likelihood, trace.kl))
             weight = tf.cast(drawn, tf.float32)
             return done + drawn, *(total + weight * part for total, part in zip(sums, parts, strict=True))
 
-        start = [tf.constant(0), tf.zeros([batch]), tf.zeros([batch])]
+        start = [tf.constant(0), tf.zeros([1]), tf.zeros([1])]
         _, *sums = tf.while_loop(lambda done, *_: done < samples, add, start)
         first, second = (total / samples for total in sums)
         return first, second
@@ -76,7 +78,7 @@ class Scoring:
 class AnomalyScore(Serializable):
     """A number for each example that is the higher, the less it looks like what the model was trained on.
 
-    A subclass says how it is computed of a batch, `of`, by operations of TensorFlow: it can be served.
+    A subclass says how it is computed of one example, `of`, by operations of TensorFlow: it can be served.
 
     Args:
         samples: draws of z for each example.
@@ -86,7 +88,7 @@ class AnomalyScore(Serializable):
         self.samples = whole_number(self, "samples", samples)
 
     def of(self, scoring: Scoring) -> tf.Tensor:
-        """The scores of a batch, nats, shape (batch,)."""
+        """The score of an example, nats, shape (1,)."""
         raise NotImplementedError(f"{type(self).__name__} needs a method of(self, scoring).")
 
     def check(self, model: LatentVariableModel) -> None:
@@ -114,8 +116,7 @@ class AnomalyScore(Serializable):
         Args:
             model: a built model.
             data: as for `log_likelihood`.
-            seed: integer, of the draws: the same seed and batches give the same scores in each process. The noise of an
-                example follows from its place in its batch.
+            seed: integer, of the draws: an example has the same score wherever it stands, and in each process.
 
         Raises:
             TypeError: for a model that has no such score.
@@ -310,7 +311,7 @@ def anomaly_scores(
         background: None, or a model for `LikelihoodRatio`.
         reference: None, or the data that the model was trained on, in any of these forms, for `Typicality`.
         samples: draws from q(z | x) for each example; of the bound and its parts a tenth of them.
-        seed: integer; the same seed and batches give the same scores in each process.
+        seed: integer; an example has the same scores wherever it stands, and in each process.
 
     Raises:
         TypeError: for a model without latent variables.
@@ -346,38 +347,43 @@ def all_values(owner: str, scores: Sequence[AnomalyScore], model: LatentVariable
     found = model.look_at(owner, data)
     for score in scores:
         score.check(model)
-    rows = rows_at_once(scores, model)
-    program = kept(model, lambda: _program(scores, model, rows), "anomaly", rows, *map(_key, scores))
+    program = kept(model, lambda: _program(scores, model), "anomaly", *map(_key, scores))
     parts = []
-    for number, inputs in enumerate(inputs_of(model, found, rows)):
+    for inputs in inputs_of(model, found, ROWS):
         pairs = zip(model.takes.fields, tf.nest.flatten(inputs), strict=True)
-        values = program(*(tf.cast(tf.constant(part), field.dtype) for field, part in pairs), seed_of(seed, number))
+        values = program(*(tf.cast(tf.constant(part), field.dtype) for field, part in pairs), fold(seed))
         parts.append([value.numpy() for value in values])
     return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
 
-def rows_at_once(scores: Sequence[AnomalyScore], model: LatentVariableModel) -> int:
-    """Examples, and examples x draws, that are scored together: as many as `MEMORY` holds, and the caches of a CPU."""
+def of_rows(scores: Sequence[AnomalyScore], model: LatentVariableModel) -> Callable:
+    """A function of tensors of a batch, and of a seed, int32 of shape (2,): the scores, nats, shape (batch,) each.
+
+    Args:
+        scores, model: see `AnomalyScore.values`. What the model takes comes in the order of its fields.
+    """
     models = [model, *(other for score in scores for other in score.models.values())]
     most = max(kept(each, functools.partial(draw_bytes, each), "draw_bytes") for each in models)
-    return max(1, min(ROWS, MEMORY // most))
+    draws = max(1, min(ROWS, MEMORY // most // AT_ONCE))
+
+    def of_row(seed, *row):
+        inputs = tf.nest.pack_sequence_as(model.takes.structure, [part[tf.newaxis] for part in row])
+        scoring = Scoring(model, inputs, seed, draws)
+        return [score.of(scoring)[0] for score in scores]
+
+    made = [tf.TensorSpec([], tf.float32) for _ in scores]
+
+    def of_batch(*arguments):
+        *parts, seed = arguments
+        return tf.map_fn(lambda row: of_row(seed, *row), parts, parallel_iterations=AT_ONCE, fn_output_signature=made)
+
+    return of_batch
 
 
-def seed_of(seed: int, batch: int) -> tf.Tensor:
-    """Of a batch, counted from 0: the seeds of the chunks of a served request."""
-    return fold(seed) if batch == 0 else fold(fold(seed), batch)
-
-
-def _program(scores: Sequence[AnomalyScore], model: LatentVariableModel, rows: int):
+def _program(scores: Sequence[AnomalyScore], model: LatentVariableModel):
     specs = [*model.takes.specs(), tf.TensorSpec([2], tf.int32)]  # batches of any size: traced once
 
-    @tf.function(input_signature=specs, autograph=False)
-    def program(*arguments):
-        *parts, seed = arguments
-        scoring = Scoring(model, tf.nest.pack_sequence_as(model.takes.structure, parts), seed, rows)
-        return [score.of(scoring) for score in scores]
-
-    return program
+    return tf.function(of_rows(scores, model), input_signature=specs, autograph=False)
 
 
 def _key(score: AnomalyScore) -> str:

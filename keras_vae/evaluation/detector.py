@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from scipy import stats
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -23,13 +24,13 @@ from keras_vae.evaluation.anomaly import (
     MEMORY,
     AnomalyScore,
     NegativeLogLikelihood,
-    Scoring,
     all_values,
-    rows_at_once,
+    of_rows,
 )
 from keras_vae.export import write_saved_model
 from keras_vae.files import replacing
 from keras_vae.models import LatentVariableModel, load_model
+from keras_vae.noise import fold
 from keras_vae.serving import Signatures
 from keras_vae.serving.inputs import SEED
 from keras_vae.training.execution import Execution
@@ -181,8 +182,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X) -> np.ndarray:
         """The negative score of each example, nats, shape (examples,): higher is more normal, as scikit-learn has it.
 
-        Draws of z are a function of the seed and the place of an example, so that the same examples in another order
-        have scores that differ by the noise of `samples` draws.
+        That of an example is the same wherever it stands: draws of z follow from the seed alone.
         """
         check_is_fitted(self)
         rows = self._checked(X, reset=False)
@@ -284,19 +284,16 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
             **limits: `max_bytes` and `max_samples`, see `keras_vae.serving.Signatures`.
         """
         check_is_fitted(self)
-        model, score = self.model_, self.score_
+        model, of_batch = self.model_, of_rows([self.score_], self.model_)
         make = Signatures(model, None, **limits)
-        chunks = [Signatures(each, None, **limits).chunk for each in score.models.values()]
-        make.chunk = rows = min(rows_at_once([score], model), make.chunk, *chunks)
         threshold = tf.constant(self.threshold_, tf.float32)
 
         def anomaly_score(*parts, seed):
-            inputs = tf.nest.pack_sequence_as(model.takes.structure, parts)
-            found = score.of(Scoring(model, inputs, seed, rows))
+            (found,) = of_batch(*parts, fold(seed))
             return {"score": found, "threshold": tf.fill(tf.shape(found), threshold), "is_anomaly": found > threshold}
 
         seed = replace(SEED, default=self.seed)
-        served = make.by_rows("anomaly_score", anomaly_score, make.x + make.given, [seed])
+        served = make.at_once("anomaly_score", anomaly_score, make.x + make.given, [seed])
         return model.serving_signatures(**limits) | {"anomaly_score": served}
 
     # --- what it is made of -------------------------------------------------------------------------------------------
@@ -333,7 +330,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     def _checked(self, X, reset: bool):
         """Arrays and frames looked at as scikit-learn does; what else the model reads as it is."""
-        if is_table(X):
+        if is_table(X) and not issparse(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X
         if isinstance(X, tf.data.Dataset | tuple | keras.utils.PyDataset):
