@@ -3,6 +3,7 @@
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,14 +15,21 @@ from keras_vae.datasets.columns import rows_of_table
 from keras_vae.datasets.writing import ENDINGS, write_columns
 from keras_vae.distributions import Columns, Standardized
 from keras_vae.distributions.standardized import InUnits
+from keras_vae.evaluation.complexity import code_lengths, has_levels
 from keras_vae.files import replacing, write_npz
 from keras_vae.models.base import ROWS
 from keras_vae.models.vae import UnconditionalModel
 from keras_vae.serving.signatures import moments
 
 
-def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None) -> None:
-    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one."""
+def score(
+    model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None, background=None, reference=None
+) -> None:
+    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one.
+
+    With a background, another model, it also writes the likelihood ratio; with a reference, training data, the
+    typicality; of images of levels the likelihood that is corrected by complexity: see `evaluation.anomaly_scores`.
+    """
     estimate = evaluation.log_likelihood(model, test, samples=samples, seed=seed, verbose=on_terminal())
     bounds = evaluation.bounds(model, test, seed=seed)
     columns = {
@@ -30,6 +38,13 @@ def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, l
         "elbo": bounds.elbo,
         "reconstruction_error": -bounds.log_likelihood,
     }
+    scored: dict[str, Any] = {"samples": samples, "seed": seed, "verbose": on_terminal()}
+    if background is not None:
+        columns["likelihood_ratio"] = evaluation.log_likelihood(background, test, **scored).values - estimate.values
+    if reference is not None:
+        columns["typicality"] = np.abs(evaluation.log_likelihood(model, reference, **scored).mean - estimate.values)
+    if has_levels(model):
+        columns["complexity_corrected"] = -estimate.values - code_lengths(model, test)
     if labels is not None:
         columns["label"] = labels
     write_columns(output, columns)

@@ -247,7 +247,7 @@ def test_autoencoders_and_frames_have_anomalies_too():
 
     network = keras.Sequential([keras.layers.Dense(2)])
     model = kv.Autoencoder(network, kv.FixedScaleNormal(SIZE, decoder(2)))
-    model.compile("adam")
+    model.compile("adam", jit_compile=False)
     detector = kv.AnomalyDetector(model, kv.evaluation.ReconstructionProbability(3), fit_options={"epochs": 2})
     detector.fit(pd.DataFrame(NORMAL, columns=list("abcd")))
     assert list(detector.feature_names_in_) == list("abcd")

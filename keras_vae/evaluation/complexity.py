@@ -50,6 +50,11 @@ def code_length(model: LatentVariableModel, images: tf.Tensor) -> tf.Tensor:
     return NATS_PER_BYTE * tf.cast(sizes, tf.float32)
 
 
+def code_lengths(model: LatentVariableModel, batches: tf.data.Dataset) -> np.ndarray:
+    """`code_length` of all images of a data set of batches, shape (examples,)."""
+    return np.concatenate([code_length(model, tf.cast(batch, tf.float32)).numpy() for batch in batches])
+
+
 def _levels(layer, images: tf.Tensor) -> tf.Tensor:
     """Whole numbers from 0, of 8 bits where they fit."""
     support = layer.support
