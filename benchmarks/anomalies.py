@@ -20,11 +20,12 @@ import keras_vae as kv
 LATENTS = {8: 8, 28: 32}  # by the height of an image
 NOTES = """
 What the table says, and what it does not:
-- Likelihoods fail for digits that are plainer than the others. A one has few edges: what a model has learned of strokes
-  says it well, and -log p(x) is no higher than that of normal digits. So it is with the ELBO.
+- Likelihoods are weakest for the one, the plainest digit: much of what makes it likely is that it has few edges. Of the
+  scores here only the correction by complexity finds it well, on 8x8 digits, and that one is the worst for most others.
+- A ratio to a background helps where the background has learned what is common to all images and nothing else. Pixels
+  flipped at random are no such background for every digit: compare its row with that of the likelihood.
 - An AUROC below 0.5 means that the held-out digit looks more normal than normal ones: the score is wrong, not weak.
-- The ratio to a background and the correction by complexity remove what plain images have for nothing; of binary images
-  of 8x8 a PNG file is nearly all header, and the correction is then mostly noise.
+- A plain autoencoder may be as good as any of them here. It has no density, and its scores are not those of other models.
 - No score is the best for all digits: choose by anomalies that you know."""
 
 
