@@ -25,7 +25,7 @@ What the table says, and what it does not:
 - A ratio to a background helps where the background has learned what is common to all images and nothing else. Pixels
   flipped at random are no such background for every digit: compare its row with that of the likelihood.
 - An AUROC below 0.5 means that the held-out digit looks more normal than normal ones: the score is wrong, not weak.
-- A plain autoencoder may be as good as any of them here. It has no density, and its scores are not those of other models.
+- A plain autoencoder may be as good as any of them here; it has no density, and generates nothing.
 - No score is the best for all digits: choose by anomalies that you know."""
 
 
