@@ -10,7 +10,6 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "keras_vae/__init__.py")
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.8",  # two processes: most of the time of a test is TensorFlow tracing, on one core
-    "scipy>=1.13",
     "pandas>=2.2",  # files and frames as other libraries make them
     "polars>=1",
     "tensorboard>=2.18",  # for the test of Keras's callback
@@ -38,7 +37,8 @@ setup(
         "pyarrow>=16",  # also of tensorflow-datasets
         "importlib_resources",  # imported by tensorflow-datasets when it prepares a dataset
         "numpy>=2",
-        "scikit-learn>=1.5",
+        "scikit-learn>=1.6",
+        "scipy>=1.13",  # also of scikit-learn
         "matplotlib>=3.9",
         "pillow>=10",
     ],

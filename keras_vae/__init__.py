@@ -84,6 +84,7 @@ _HOMES = {
     "HouseholderFlow": "distributions",
     "CouplingFlow": "distributions",
     "AutoregressiveFlow": "distributions",
+    "AnomalyDetector": "evaluation",
 }
 
 __all__ = list(_HOMES)

@@ -37,6 +37,7 @@ from keras_vae.distributions import StandardNormal as StandardNormal
 from keras_vae.distributions import StudentT as StudentT
 from keras_vae.distributions import VampPrior as VampPrior
 from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
 from keras_vae.models import VAE as VAE
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE

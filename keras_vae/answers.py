@@ -17,6 +17,7 @@ from keras_vae.distributions import Columns, Standardized
 from keras_vae.distributions.standardized import InUnits
 from keras_vae.evaluation.batches import inputs_of
 from keras_vae.evaluation.by_example import bounds_by_batch
+from keras_vae.evaluation.complexity import code_length, has_levels
 from keras_vae.evaluation.imputation import impute_in_parts
 from keras_vae.evaluation.log_likelihood import log_likelihood_by_batch
 from keras_vae.files import replacing
@@ -35,13 +36,23 @@ FILLED = 4000  # rows that are filled together, a multiple of the 100 that share
 FIGURE = 2**30  # bytes that a figure may take
 
 
-def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None) -> None:
-    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one."""
-    estimates = log_likelihood_by_batch(model, test, samples=samples, seed=seed, verbose=on_terminal())
+def score(
+    model, test: tf.data.Dataset, output: Path, samples: int, seed: int, labels=None, background=None, reference=None
+) -> None:
+    """Writes log p(x), the ELBO and -log p(x | z) of each row, nats, and its label, where it has one.
+
+    With a background, another model, it also writes the likelihood ratio; with a reference, training data, the
+    typicality; of images of levels the likelihood that is corrected by complexity: see `evaluation.anomaly_scores`.
+    """
+    options: dict[str, Any] = {"samples": samples, "seed": seed, "verbose": on_terminal()}
+    typical = None if reference is None else evaluation.log_likelihood(model, reference, **options).mean
+    estimates = log_likelihood_by_batch(model, test, **options)
+    others = None if background is None else log_likelihood_by_batch(background, test, **options | {"verbose": 0})
+    images = has_levels(model)
 
     def parts():
         first = 0
-        for values, bounds in zip(estimates, bounds_by_batch(model, test, seed=seed), strict=True):
+        for batch, values, bounds in zip(test, estimates, bounds_by_batch(model, test, seed=seed), strict=True):
             rows = np.arange(first, first + len(values))
             first += len(values)
             columns = {
@@ -50,6 +61,12 @@ def score(model, test: tf.data.Dataset, output: Path, samples: int, seed: int, l
                 "elbo": bounds.elbo,
                 "reconstruction_error": -bounds.log_likelihood,
             }
+            if others is not None:
+                columns["likelihood_ratio"] = next(others) - values
+            if typical is not None:
+                columns["typicality"] = np.abs(typical - values)
+            if images:
+                columns["complexity_corrected"] = -values - code_length(model, tf.cast(batch, tf.float32)).numpy()
             yield columns if labels is None else columns | {"label": labels[rows]}
 
     write_parts(output, parts())

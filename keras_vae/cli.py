@@ -161,7 +161,19 @@ def _add_evaluate(commands) -> None:
 
 
 def _add_score(commands) -> None:
-    parser = _add_to_file(commands, "score", "write log p(x), ELBO and reconstruction error of each row")
+    parser = _add_to_file(commands, "score", "write log p(x), ELBO and other scores of anomalies of each row")
+    parser.add_argument(
+        "--background",
+        type=Path,
+        metavar="RUN",
+        help="a run of such data: writes the likelihood ratio",
+    )
+    parser.add_argument(
+        "--reference",
+        type=_not_empty,
+        metavar="DATA",
+        help="training data: writes how far log p(x) is from its mean there",
+    )
     parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
 
@@ -243,12 +255,15 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
             print(f"{diagnosis}\nWrote {run.path / 'diagnosis.png'}")
 
 
+ANSWERED = ("samples", "seed", "background", "reference")  # options of commands that write a row for each row
+
+
 def _to_file(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run
 
     run = Run.open(options.run)
     _require_new(options.name, options.output, options.overwrite)
-    given = {name: getattr(options, name) for name in ("samples", "seed") if hasattr(options, name)}
+    given = {name: getattr(options, name) for name in ANSWERED if getattr(options, name, None) is not None}
     with _quiet_tensorflow():
         rows = run.answer(options.name, options.data, options.output, **given)
     print(f"Wrote {options.output}: {rows}")

@@ -1,7 +1,7 @@
 """Model -> SavedModel, for TF Serving and every other TensorFlow runtime."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -15,7 +15,11 @@ Signature = tuple[Callable, list[tf.TensorSpec]]
 
 
 def write_saved_model(
-    model: keras.Model, signatures: dict[str, Signature], path: str | os.PathLike, verbose: bool = False
+    model: keras.Model,
+    signatures: dict[str, Signature],
+    path: str | os.PathLike,
+    verbose: bool = False,
+    others: Sequence[keras.Model] = (),
 ) -> None:
     """Writes a SavedModel that runs without this package, in one step.
 
@@ -25,6 +29,7 @@ def write_saved_model(
             names are those of the served inputs.
         path: a folder that does not exist yet; its last part is the version that TF Serving looks for, "digits/1".
         verbose: whether to print the signatures.
+        others: further models whose weights they use.
 
     Raises:
         FileExistsError: when there is something at `path`.
@@ -37,7 +42,9 @@ def write_saved_model(
             f"served model. Received: {path}, which exists."
         )
     # Nothing but the signatures: of a function that the saved object itself has, TensorFlow would trace one more.
-    root = tf.train.Checkpoint(variables=[weight.value for weight in model.weights], tables=_tables(model))
+    models = [model, *others]
+    weights = [weight.value for each in models for weight in each.weights]
+    root = tf.train.Checkpoint(variables=weights, tables=[table for each in models for table in _tables(each)])
     served = {name: tf.function(function, inputs, autograph=False) for name, (function, inputs) in signatures.items()}
     with replacing(path) as temporary:
         try:

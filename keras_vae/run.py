@@ -315,6 +315,15 @@ class Run:
         answers.check_output(model, name, output)
         data: Any = source if name != "impute" else self._cells_for(model, source)
         loaded = self._load_for(model, data)
+        if options.get("background") is not None:
+            options["background"] = Run.open(options["background"])._load_model()
+            if options["background"].event_shape != model.event_shape:
+                raise ValueError(
+                    f"score needs --background to be a run of the same observations, of shape {model.event_shape}. "
+                    f"Received: one of shape {options['background'].event_shape}."
+                )
+        if options.get("reference") is not None:
+            options["reference"] = self._load_for(model, options["reference"]).test
         if name == "score" and loaded.labels:
             options["labels"] = np.array(loaded.classes)[loaded.labels["test"]]
         getattr(answers, name)(model, data if name == "impute" else loaded.test, output, **options)

@@ -70,13 +70,18 @@ def test_answers_are_typed_rows_in_the_units_of_the_table(trained, tmp_path):
     others.to_parquet(tmp_path / "others.parquet")
     data = tmp_path / "others.parquet"
 
-    command("score", run, data, "--output", tmp_path / "scores.csv", "--samples", "50")
+    further = ["--background", run, "--reference", trained[0] / "people.csv"]
+    command("score", run, data, "--output", tmp_path / "scores.csv", "--samples", "50", *further)
     scores = pd.read_csv(tmp_path / "scores.csv")
-    assert list(scores) == ["row", "log_likelihood", "elbo", "reconstruction_error"]
+    assert list(scores) == ["row", "log_likelihood", "elbo", "reconstruction_error", "likelihood_ratio", "typicality"]
+    assert (scores["likelihood_ratio"] == 0).all(), "the background is the run itself"
     model = kv.load_model(run / "model.keras")
     rows = np.concatenate(list(kv.datasets.load(others, like=model, whole=True).test))
     expected = kv.evaluation.log_likelihood(model, rows, samples=50, verbose=0, batch_size=32).values
     np.testing.assert_allclose(scores["log_likelihood"], expected, atol=1e-4)
+    train = kv.datasets.load(trained[0] / "people.csv", like=model, whole=True).test
+    mean = kv.evaluation.log_likelihood(model, np.concatenate(list(train)), samples=50, verbose=0, batch_size=32).mean
+    np.testing.assert_allclose(scores["typicality"], np.abs(mean - expected), atol=1e-3)
     assert (scores["elbo"] < scores["log_likelihood"] + 2).all()
 
     command("impute", run, data, "--output", tmp_path / "filled.csv", "--samples", "50")

@@ -1,8 +1,20 @@
 """Model, data -> numbers."""
 
 from keras_vae.evaluation.annealed import AnnealedBounds, Simulated, annealed_importance_sampling, simulate
+from keras_vae.evaluation.anomaly import (
+    AnomalyScore,
+    AnomalyScores,
+    ComplexityCorrected,
+    LikelihoodRatio,
+    NegativeELBO,
+    NegativeLogLikelihood,
+    ReconstructionProbability,
+    Typicality,
+    anomaly_scores,
+)
 from keras_vae.evaluation.baseline import independent_columns, independent_values
 from keras_vae.evaluation.by_example import Bounds, bounds
+from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
@@ -10,13 +22,23 @@ from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 
 __all__ = [
     "AnnealedBounds",
+    "AnomalyDetector",
+    "AnomalyScore",
+    "AnomalyScores",
     "Bounds",
+    "ComplexityCorrected",
     "Diagnosis",
     "Finding",
     "LatentDiagnosis",
+    "LikelihoodRatio",
     "LogLikelihood",
+    "NegativeELBO",
+    "NegativeLogLikelihood",
+    "ReconstructionProbability",
     "Simulated",
+    "Typicality",
     "annealed_importance_sampling",
+    "anomaly_scores",
     "bounds",
     "diagnose",
     "impute",

@@ -25,7 +25,7 @@ class Joint:
     """
 
     def __init__(self, model: LatentVariableModel, inputs):
-        self._draw_trace = model.tracer(inputs)
+        self._draw_trace = model.tracer(model.takes.of(type(model).__name__, inputs))
         with sampling(1, fold(0)) as sampler:
             trace = self._draw_trace()
         number = {id(value): place for place, value in enumerate(sampler.made)}

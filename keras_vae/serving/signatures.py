@@ -144,6 +144,15 @@ class Signatures:
 
         return self._signature(name, answer, rows, numbers)
 
+    def at_once(self, name: str, function: Callable, rows: Sequence[Rows], numbers: Sequence[Number] = ()) -> Signature:
+        """A signature of a function of all rows, which sees to it that its memory has a bound; see `by_rows`."""
+
+        def answer(title, batch, values):
+            parts = [each.check_values(title, part) for each, part in zip(rows, batch, strict=True)]
+            return finite(title, function(*parts, **values))
+
+        return self._signature(name, answer, rows, numbers)
+
     def by_count(self, name: str, output: str, function: Callable) -> Signature:
         """A signature of num_samples, seed and temperature.
 
