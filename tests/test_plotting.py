@@ -490,3 +490,20 @@ def test_figures_are_saved_every_few_epochs_and_never_by_halves(image_model, ima
     first, second = (matplotlib.image.imread(path) for path in sorted(tmp_path.iterdir()))
     assert first.shape == second.shape
     assert np.abs(first - second).max() > 0  # two epochs of training apart
+
+
+def test_posteriors_of_one_example():
+    """The divergence of the normal with the moments of a normal posterior is 0, and that of its axes is known."""
+    from test_posteriors import COVARIANCE, X, linear_vae
+
+    figure = kv.plotting.posteriors(linear_vae(), X[:1])
+    titles = [axes.get_title() for axes in figure.axes]
+    assert len(titles) == 6
+    loss = 0.5 * (np.log(np.diag(COVARIANCE)).sum() - np.linalg.slogdet(COVARIANCE)[1])  # KL(p || q), q of the moments
+    assert f"independent normals\nKL(p || q) = {loss:.2f} nats" in titles
+    assert titles[4] == "one normal\nKL(p || q) = 0.00 nats"
+    assert titles[2].endswith("KL(q || p) = 0.00 nats") or titles[2].endswith("KL(q || p) = -0.00 nats")
+    (draws,) = figure.axes[0].collections[-1:]
+    assert draws.get_offsets().shape[1] == 2
+    with pytest.raises(ValueError, match="posterior_on_grid needs one example"):
+        kv.plotting.posteriors(linear_vae(), X)

@@ -74,8 +74,8 @@ def hamiltonian_monte_carlo(
     """Draws from p(z | x) of one or a few examples by Hamiltonian Monte Carlo: exact, but for how long the chains run.
 
     The chains of an example begin at draws from the prior, and share a step size, which dual averaging adapts to an
-    acceptance of 3/4 during the warm-up; that of a single draw differs from it by up to a quarter. All latent variables of an example move together. Memory grows with
-    draws x chains x examples.
+    acceptance of 3/4 during the warm-up; that of a single draw differs from it by up to a quarter. All latent variables
+    of an example move together. Memory grows with draws x chains x examples.
 
     Args:
         model: a built model whose latent variables are real numbers: any prior, likelihood and number of layers.
@@ -83,7 +83,7 @@ def hamiltonian_monte_carlo(
         draws: of each chain, after the warm-up.
         chains: two or more, so that they can be compared.
         warm_up: steps that are thrown away.
-        leapfrog_steps: of the integrator, for one draw; more where z is much narrower in some directions than in others.
+        leapfrog_steps: of the integrator, for one draw; more where z is much narrower in one direction than in another.
         seed: integer; the same seed and batches give the same draws in each process.
         batch_size: examples at a time, for an array.
 

@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 from keras_vae.arguments import positive, whole_number, whole_seed
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.per_example import check_free
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
 from keras_vae.evaluation.programs import kept, repays_xla
 from keras_vae.models import LatentVariableModel
@@ -319,18 +320,9 @@ def _family(model, posterior: DistributionLayer | None) -> DistributionLayer:
                 f"{caller} needs a posterior of event shape {model.latent_shape}. Received: {name} of "
                 f"{posterior.event_shape}."
             )
-        if posterior.network is not None:
-            raise ValueError(f"{caller} needs a posterior without a network. Received: {name} with one.")
         check_spaces(caller, posterior, model.prior)
-        layer = type(posterior).from_config(posterior.get_config())  # the user's is left as it was
-        layer.build((None, 1))
-        own = set(map(id, layer.head.weights))
-        shared = [weight for weight in layer.weights if id(weight) not in own]
-        if shared:
-            raise ValueError(
-                f"{caller} needs a posterior whose parameters belong to one example each; the weights that examples "
-                f"share are those of the model's own posterior. Received: {name} with {len(shared)} such weights."
-            )
+        check_free(caller, posterior)
+        layer = type(posterior).from_config(posterior.get_config())  # the user's stays as it is
     made = layer.distribution(tf.zeros([1, *layer.params_shape]))
     if not is_reparameterized(made):
         raise TypeError(
