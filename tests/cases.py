@@ -324,8 +324,8 @@ def autodecoder() -> kv.VariationalAutodecoder:
 
 
 # Models that have no trainable weights, no posterior, or a posterior without a network: tests/test_linear.py,
-# tests/test_autoencoder.py and tests/test_autodecoder.py make those checks of the conformance suite on these tables that
-# it does not make itself.
+# tests/test_autoencoder.py and tests/test_autodecoder.py make those checks of the conformance suite on these tables
+# that it does not make itself.
 LINEAR = {
     "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
     "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),

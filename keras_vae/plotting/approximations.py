@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SHARES = (0.95, 0.75, 0.25)  # of the probability, within the contours
 SHADES = ("#e4e4e4", "#c4c4c4", "#9a9a9a")  # between the contours of the exact density
-STEPS_OF_FLOW = 16
+MAPS = 16  # of the flow
+STEPS, STEPS_OF_FLOW = 1000, 2000  # that the posteriors are fitted by
 DEPTH = 9.0  # nats below the highest density, of what the panels show
 DRAWS = 1000  # that are drawn of all chains
 
@@ -52,9 +53,9 @@ def posteriors(model, x, seed=0) -> "Figure":
     refined = {
         name: refine_posterior(model, x, posterior=layer, steps=steps, draws=4000, seed=seed, verbose=0)
         for name, (layer, steps) in {
-            "independent normals": (Normal(2), 1000),
-            "one normal": (FullCovarianceNormal(2), 1000),
-            "planar flow": (PlanarFlow(2, steps=STEPS_OF_FLOW), 2000),
+            "independent normals": (Normal(2), STEPS),
+            "one normal": (FullCovarianceNormal(2), STEPS),
+            "planar flow": (PlanarFlow(2, steps=MAPS), STEPS_OF_FLOW),
         }.items()
     }
     figure = Figure(figsize=(7.8, 5.4), dpi=DPI, layout="constrained")
