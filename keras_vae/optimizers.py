@@ -126,8 +126,8 @@ class OptimizerGroups(keras.optimizers.Optimizer):
 class RowwiseAdam(keras.optimizers.Adam):
     """Adam that leaves the rows of an embedding alone which a batch has not used: their weights and their moments.
 
-    Keras's Adam moves all rows at each step, by what is left of their moments. Here a step costs what its batch does.
-    All other weights are trained as by Adam, whose arguments it has.
+    Keras's Adam moves all rows at each step, by what is left of their moments. Here a step computes with those of its
+    batch alone. All other weights are trained as by Adam, whose arguments it has.
 
     Reference: Kingma & Ba 2015, arXiv:1412.6980; known as SparseAdam of PyTorch and LazyAdam of TensorFlow Addons.
     """
