@@ -18,6 +18,7 @@ FAMILIES = {
     "Distributions": kv.DistributionLayer,
     "Objectives": kv.Objective,
     "Callbacks": keras.callbacks.Callback,
+    "Optimizers": keras.optimizers.Optimizer,
     "Layers of networks and objectives": keras.layers.Layer,
     "Where draws are": supports.Support,
     "What a model takes and says": object,

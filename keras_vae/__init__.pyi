@@ -26,6 +26,7 @@ from keras_vae.distributions import Normal as Normal
 from keras_vae.distributions import NormalMixture as NormalMixture
 from keras_vae.distributions import OneHotCategorical as OneHotCategorical
 from keras_vae.distributions import OptimalScaleNormal as OptimalScaleNormal
+from keras_vae.distributions import PerExample as PerExample
 from keras_vae.distributions import PlanarFlow as PlanarFlow
 from keras_vae.distributions import Poisson as Poisson
 from keras_vae.distributions import PowerSpherical as PowerSpherical
@@ -49,6 +50,7 @@ from keras_vae.models import LadderVAE as LadderVAE
 from keras_vae.models import LatentVariableModel as LatentVariableModel
 from keras_vae.models import Maybe as Maybe
 from keras_vae.models import ProbabilisticPCA as ProbabilisticPCA
+from keras_vae.models import VariationalAutodecoder as VariationalAutodecoder
 from keras_vae.models import load_model as load_model
 from keras_vae.networks import Concatenated as Concatenated
 from keras_vae.networks import Dropout as Dropout
@@ -73,6 +75,7 @@ from keras_vae.objectives import Renyi as Renyi
 from keras_vae.objectives import ScoreFunction as ScoreFunction
 from keras_vae.objectives import StickingTheLanding as StickingTheLanding
 from keras_vae.objectives import Weighted as Weighted
+from keras_vae.optimizers import RowwiseAdam as RowwiseAdam
 from keras_vae.trace import Draw as Draw
 from keras_vae.trace import Latent as Latent
 from keras_vae.trace import Trace as Trace

@@ -1,8 +1,9 @@
-"""Groups of weights: those with a loss of their own, and those with an optimizer of their own."""
+"""Groups of weights: those with a loss of their own, and those with an optimizer of their own; and rows."""
 
 from collections.abc import Mapping, Sequence
 
 import keras
+import tensorflow as tf
 
 REST = "model"  # the group of all weights that are in no other
 
@@ -119,3 +120,35 @@ class OptimizerGroups(keras.optimizers.Optimizer):
     def from_config(cls, config, custom_objects=None):
         optimizers = keras.saving.deserialize_keras_object(config["optimizers"], custom_objects)
         return cls(optimizers, config["name"])
+
+
+@keras.saving.register_keras_serializable("keras_vae")
+class RowwiseAdam(keras.optimizers.Adam):
+    """Adam that leaves the rows of an embedding alone which a batch has not used: their weights and their moments.
+
+    Keras's Adam moves all rows at each step, by what is left of their moments. Here a step computes with those of its
+    batch alone. All other weights are trained as by Adam, whose arguments it has.
+
+    Reference: Kingma & Ba 2015, arXiv:1412.6980; known as SparseAdam of PyTorch and LazyAdam of TensorFlow Addons.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates a weight; of a gradient of rows, `tf.IndexedSlices`, these rows alone."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            return super().update_step(gradient, variable, learning_rate)
+        rows, place = gradient.indices, self._get_variable_index(variable)
+        # Twice in a batch, a row gets the sum of its gradients, at both of its places.
+        same = tf.cast(rows[:, None] == rows[None, :], gradient.values.dtype)
+        values = tf.tensordot(same, gradient.values, 1)
+        step, rate = tf.cast(self.iterations + 1, values.dtype), tf.cast(learning_rate, values.dtype)
+
+        def moment(of_all, decay, new):
+            """The moment of the rows, without its bias."""
+            updated = decay * tf.gather(of_all, rows) + (1 - decay) * new
+            of_all.scatter_update(tf.IndexedSlices(updated, rows))
+            return updated / (1 - decay**step)
+
+        first = moment(self._momentums[place].value, self.beta_1, values)
+        second = moment(self._velocities[place].value, self.beta_2, values**2)
+        updated = tf.gather(variable, rows) - rate * first / (tf.sqrt(second) + self.epsilon)
+        variable.scatter_update(tf.IndexedSlices(updated, rows))

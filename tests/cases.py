@@ -318,8 +318,14 @@ def autoencoder(shape, likelihood, corruption) -> Callable[[], kv.Autoencoder]:
     return build
 
 
-# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make those
-# checks of the conformance suite on these tables that it does not make itself.
+def autodecoder() -> kv.VariationalAutodecoder:
+    posterior = kv.PerExample(kv.Normal(2), examples=12)
+    return kv.VariationalAutodecoder(posterior, kv.Bernoulli(5, decoder(2)), kv.StandardNormal(2))
+
+
+# Models that have no trainable weights, no posterior, or a posterior without a network: tests/test_linear.py,
+# tests/test_autoencoder.py and tests/test_autodecoder.py make those checks of the conformance suite on these tables
+# that it does not make itself.
 LINEAR = {
     "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
     "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),
@@ -327,4 +333,7 @@ LINEAR = {
 AUTOENCODERS = {
     "MaskingNoise": Case(autoencoder((8, 8, 1), kv.Bernoulli, kv.MaskingNoise), binary_images),
     "GaussianNoise": Case(autoencoder(5, kv.LearnedScaleNormal, kv.GaussianNoise), vectors, lambda: kv.ELBO(samples=3)),
+}
+AUTODECODERS = {
+    "PerExample": Case(autodecoder, lambda: binary_images((5,)), targets=lambda: np.arange(12, dtype="int32")),
 }

@@ -1,6 +1,7 @@
 """Figures show the numbers they are given, and nothing of matplotlib's global state changes."""
 
 import importlib
+import re
 import statistics
 import sys
 import types
@@ -11,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_posteriors import COVARIANCE, POSTERIOR_MEAN, X, linear_vae
 
 import keras_vae as kv
 from keras_vae import plotting
@@ -511,3 +513,24 @@ def test_figures_are_saved_every_few_epochs_and_never_by_halves(image_model, ima
     first, second = (matplotlib.image.imread(path) for path in sorted(tmp_path.iterdir()))
     assert first.shape == second.shape
     assert np.abs(first - second).max() > 0  # two epochs of training apart
+
+
+def test_posteriors_of_one_example(monkeypatch):
+    """Of a normal posterior: one normal is it, and what independent normals lose by it is known."""
+    for name, number in {"MAPS": 1, "STEPS_OF_FLOW": 100, "STEPS": 500}.items():
+        monkeypatch.setattr(f"keras_vae.plotting.approximations.{name}", number)
+    model = linear_vae()
+    figure = kv.plotting.posteriors(model, X[:1])
+    titles = [axes.get_title() for axes in figure.axes]
+    correlated = 0.5 * (np.log(np.diag(COVARIANCE)).sum() - np.linalg.slogdet(COVARIANCE)[1])
+    assert titles[3:5] == [
+        f"independent normals\nKL(p || q) = {correlated:.2f} nats",
+        "one normal\nKL(p || q) = 0.00 nats",
+    ]
+    assert re.fullmatch(r"one normal\nKL\(q \|\| p\) = -?0\.00 nats", titles[2])
+    assert titles[5].startswith("planar flow")
+    draws = [each for each in figure.axes[0].collections if len(each.get_offsets()) > 100]
+    assert len(draws) == 1
+    np.testing.assert_allclose(draws[0].get_offsets().mean(axis=0), POSTERIOR_MEAN[0], atol=0.2)
+    with pytest.raises(ValueError, match="posterior_on_grid needs one example"):
+        kv.plotting.posteriors(model, X)

@@ -18,6 +18,7 @@ from keras_vae.distributions.normal import (
     OptimalScaleNormal,
     StandardNormal,
 )
+from keras_vae.distributions.per_example import PerExample
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 from keras_vae.distributions.standardized import Standardized
@@ -45,6 +46,7 @@ __all__ = [
     "NormalMixture",
     "OneHotCategorical",
     "OptimalScaleNormal",
+    "PerExample",
     "PlanarFlow",
     "Poisson",
     "PowerSpherical",

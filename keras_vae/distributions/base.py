@@ -142,11 +142,14 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         All leading axes are folded into one for the network, and unfolded in the parameters. Of a sequence of several
         tensors the first says what the leading axes are; the others are broadcast to them.
         """
-        if context is None:
-            return self._checked(self.distribution(tf.convert_to_tensor(self.params)))
+        params = tf.convert_to_tensor(self.params) if context is None else self.params_of(context)
+        return self._checked(self.distribution(params))
+
+    def params_of(self, context) -> tf.Tensor:
+        """The parameters given a context, see `call`, float32, shape (..., *params_shape)."""
         features, leading = self.features_of(context)
         params = self.head(tf.cast(features, tf.float32))
-        return self._checked(self.distribution(tf.reshape(params, [*leading, *self.params_shape])))
+        return tf.reshape(params, [*leading, *self.params_shape])
 
     def _checked(self, made) -> tfd.Distribution:
         """What `distribution` of a subclass has made, if it is what a model can use."""

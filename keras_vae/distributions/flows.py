@@ -44,6 +44,11 @@ class ConditionalFlow(DistributionLayer):
         """Number of values in one draw."""
         return self.event_shape[0]
 
+    @property
+    def params_shape(self) -> tuple[int, ...]:
+        """The locations, the raw scales, and what the maps take."""
+        return (2 * self.size + self.params_of_maps(),)
+
     def params_of_maps(self) -> int:
         """How many numbers the maps take from the features of one context."""
         raise NotImplementedError(f"{type(self).__name__} needs a method params_of_maps(self).")
@@ -63,15 +68,13 @@ class ConditionalFlow(DistributionLayer):
     def _head_units(self, features: tuple) -> int:
         if len(features) != 2:
             raise ValueError(f"{self._title} needs features of shape (batch, features). Received: {features}.")
-        return 2 * self.size + self.params_of_maps()
+        return super()._head_units(features)
 
     def call(self, context=None) -> tfd.Distribution:
         """The distribution given a context of shape (..., *context_shape), of batch shape (...)."""
         if context is None:
             raise ValueError(f"{self._title} needs a context. Received: None.")
-        features, leading = self.features_of(context)
-        params = self.head(tf.cast(features, tf.float32))
-        return self.distribution(tf.reshape(params, [*leading, params.shape[-1]]))
+        return super().call(context)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         loc, raw_scale, params = tf.split(params, [self.size, self.size, self.params_of_maps()], axis=-1)

@@ -17,8 +17,11 @@ from keras_vae.evaluation.by_example import Bounds, bounds
 from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
+from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
+from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from keras_vae.evaluation.refine import Estimates, RefinedPosterior, refine_posterior
 
 __all__ = [
     "AnnealedBounds",
@@ -28,23 +31,30 @@ __all__ = [
     "Bounds",
     "ComplexityCorrected",
     "Diagnosis",
+    "Estimates",
     "Finding",
     "LatentDiagnosis",
     "LikelihoodRatio",
     "LogLikelihood",
     "NegativeELBO",
     "NegativeLogLikelihood",
+    "PosteriorDraws",
+    "PosteriorGrid",
     "ReconstructionProbability",
+    "RefinedPosterior",
     "Simulated",
     "Typicality",
     "annealed_importance_sampling",
     "anomaly_scores",
     "bounds",
     "diagnose",
+    "hamiltonian_monte_carlo",
     "impute",
     "independent_columns",
     "independent_values",
     "log_likelihood",
     "log_likelihood_of_missing",
+    "posterior_on_grid",
+    "refine_posterior",
     "simulate",
 ]

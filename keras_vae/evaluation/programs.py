@@ -5,6 +5,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import keras
+import tensorflow as tf
+
+from keras_vae.training.choice import prefers_xla
 
 MOST = 8  # programs of one model that are kept
 
@@ -49,6 +52,11 @@ def kept(model: keras.Model, make: Callable[[], Program], *key) -> Program:
     if len(made) > MOST:
         del made[next(iter(made))]
     return program
+
+
+def repays_xla(model: keras.Model) -> bool:
+    """Whether XLA is to compile long loops over a few examples: on a CPU it takes longer than it saves."""
+    return bool(tf.config.list_logical_devices("GPU")) and prefers_xla(model)
 
 
 def structure_of(model: keras.Model) -> str:

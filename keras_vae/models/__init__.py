@@ -1,5 +1,6 @@
 """Layers -> keras.Model whose call returns a Trace."""
 
+from keras_vae.models.autodecoder import VariationalAutodecoder
 from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.conditional import ConditionalVAE
@@ -21,5 +22,6 @@ __all__ = [
     "LatentVariableModel",
     "Maybe",
     "ProbabilisticPCA",
+    "VariationalAutodecoder",
     "load_model",
 ]

@@ -75,8 +75,11 @@ class ConditionalVAE(SingleLatentModel):
 
     def encode(self, x, condition) -> tfd.Distribution:
         """q(z | x, c), batch shape (batch,), for x of shape (batch, *event)."""
-        x, condition = self._as_batch((x, condition))
-        return self.posterior((self.likelihood.standardized(x), condition))
+        return self.posterior(self.posterior_context(*self._as_batch((x, condition))))
+
+    def posterior_context(self, x, condition):
+        """What the layer `posterior` is given: the observation as networks are to see it, and the condition."""
+        return self.likelihood.standardized(x), condition
 
     def decode(self, z, condition) -> tfd.Distribution:
         """p(x | z, c), batch shape (...), for z of shape (..., *latent) and conditions of shape (batch, ...)."""

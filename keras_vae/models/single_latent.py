@@ -52,10 +52,16 @@ class SingleLatentModel(LatentVariableModel):
         """Encodes a batch, draws z, and returns the trace."""
         return self.tracer(inputs)()
 
-    def tracer(self, inputs) -> Callable[[], Trace]:
-        """A function that draws z and returns the trace; the batch is encoded here."""
+    def tracer(self, inputs, posterior: tfd.Distribution | None = None) -> Callable[[], Trace]:
+        """A function that draws z and returns the trace; the batch is encoded here.
+
+        Args:
+            inputs: what `call` takes.
+            posterior: where z is drawn from, of batch shape (batch,); None is q(z | x).
+        """
         x, *given = self._parts(inputs)
-        posterior, prior = self.encode(x, *given), self.prior_distribution(*given)
+        posterior = self.encode(x, *given) if posterior is None else posterior
+        prior = self.prior_distribution(*given)
 
         def draw_trace():
             z = self.draw(posterior, prior)

@@ -99,7 +99,11 @@ class VAE(UnconditionalModel):
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,), for x of shape (batch, *event)."""
-        return self.posterior(self.likelihood.standardized(self._as_batch(x)))
+        return self.posterior(self.posterior_context(self._as_batch(x)))
+
+    def posterior_context(self, x):
+        """What the layer `posterior` is given of an observation: as networks are to see it."""
+        return self.likelihood.standardized(x)
 
     def decode(self, z) -> tfd.Distribution:
         """p(x | z), batch shape (...), for z of shape (..., *latent)."""

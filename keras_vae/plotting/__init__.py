@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_vae.arguments import whole_seed
 from keras_vae.distributions import Columns
+from keras_vae.plotting.approximations import posteriors as posteriors
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.diagnosis import diagnosis as diagnosis
 from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
