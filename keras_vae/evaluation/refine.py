@@ -22,7 +22,7 @@ from keras_vae.sampling import ROWS, sampling
 from keras_vae.trace import Latent, is_reparameterized
 
 SPREAD = 0.1  # standard deviation of the parameters that a posterior begins with where there is no encoder
-DECAY, SQUARE_DECAY, SMALL = 0.9, 0.999, 1e-8  # of Adam
+DECAY, SQUARE_DECAY, SMALL = 0.9, 0.99, 1e-8  # of Adam: 0.999 remembers the large gradients of a bad start too long
 FITTING, SCORING = 0, 1  # streams of noise that never share a seed
 
 
