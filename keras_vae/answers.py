@@ -225,6 +225,8 @@ def scores(model, data: Data, samples: int = 500, seed: int = 0, baseline: bool 
         "log_likelihood": estimate.mean,
         "log_likelihood_standard_error": estimate.standard_error,
         "log_likelihood_samples": estimate.samples,
+        "log_likelihood_error_of_draws": estimate.error_of_draws,
+        "log_likelihood_verdict": estimate.verdict,
     }
     if isinstance(model.likelihood, InUnits) and not model.discrete:
         found["log_volume"] = model.likelihood.log_volume
@@ -252,6 +254,12 @@ def diagnose(model, data: Data, figure: Path, seed: int = 0) -> evaluation.Diagn
     with replacing(figure) as temporary:
         plotting.diagnosis(found).savefig(temporary)
     return found
+
+
+def between_bounds(model, count: int, seed: int = 0) -> evaluation.AnnealedBounds:
+    """Both bounds on log p(x) of examples that are drawn from the model."""
+    drawn = evaluation.simulate(model, count, seed)
+    return evaluation.annealed_importance_sampling(model, drawn, seed=seed, verbose=on_terminal())
 
 
 def on_terminal() -> int:

@@ -157,6 +157,13 @@ def _add_evaluate(commands) -> None:
     )
     parser.add_argument("--samples", type=int, default=500, help="draws per example for log p(x) (default: 500)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--simulated",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="also bound log p(x) from below and above, of so many examples that are drawn from the model (default: 0)",
+    )
     parser.set_defaults(command=_evaluate, name="evaluate")
 
 
@@ -248,11 +255,13 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
 
     run = Run.open(options.run)
     with _quiet_tensorflow():
-        scores, diagnosis = run.evaluate(options.data, options.samples, options.seed)
+        scores, diagnosis, bounds = run.evaluate(options.data, options.samples, options.seed, options.simulated)
         for name, value in scores.items():
             print(f"{name}: {value:.6g}" if isinstance(value, float) else f"{name}: {value}")
         if diagnosis is not None:
             print(f"{diagnosis}\nWrote {run.path / 'diagnosis.png'}")
+        if bounds is not None:
+            print(f"Of {options.simulated:,} examples drawn from the model: {bounds}")
 
 
 ANSWERED = ("samples", "seed", "background", "reference")  # options of commands that write a row for each row

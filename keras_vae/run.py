@@ -22,7 +22,7 @@ from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, RunFolder
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
 
-LEAST = {"epochs": 1, "batch_size": 1, "latent_size": 1, "samples": 1, "count": 1}
+LEAST = {"epochs": 1, "batch_size": 1, "latent_size": 1, "samples": 1, "count": 1, "simulated": 0}
 NOT_NEGATIVE = ("patience", "beta", "temperature")
 CHOICES = {"network": NETWORKS, "likelihood": LIKELIHOODS}
 KINDS = (  # of columns; others need more than a column, or more than its name says
@@ -282,16 +282,19 @@ class Run:
                 print(f"{self.path} has stopped early after {stopped} epochs: nothing is left to train.")
         return stopped or epochs
 
-    def evaluate(self, source: str | None = None, samples: int = 500, seed: int = 0) -> tuple[dict, Any]:
+    def evaluate(
+        self, source: str | None = None, samples: int = 500, seed: int = 0, simulated: int = 0
+    ) -> tuple[dict, Any, Any]:
         """Scores the model on the test split of its own data or of another source, and diagnoses it.
 
         Returns:
-            Those of `answers.scores`, and a `Diagnosis`, whose figure is then in the folder, `diagnosis.png`; None of a
-            model without latent variables, or of one row.
+            Those of `answers.scores`, a `Diagnosis`, whose figure is then in the folder, `diagnosis.png`, or None of a
+            model without latent variables, or of one row; and `AnnealedBounds` of `simulated` examples that are drawn
+            from the model, or None for 0 of them.
         """
         from keras_vae import answers
 
-        check_options("evaluate", {"samples": samples, "seed": seed})
+        check_options("evaluate", {"samples": samples, "seed": seed, "simulated": simulated})
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")
         model = self._load_model()
@@ -299,7 +302,8 @@ class Run:
         _say(str(data))
         require_writable("evaluate", self.path / "diagnosis.png")
         scores = answers.scores(model, data, samples, seed, baseline=source is None, verbose=answers.on_terminal())
-        return scores, answers.diagnose(model, data, self.path / "diagnosis.png", seed)
+        diagnosis = answers.diagnose(model, data, self.path / "diagnosis.png", seed)
+        return scores, diagnosis, answers.between_bounds(model, simulated, seed) if simulated else None
 
     def answer(self, name: str, source: str, output: Path, **options) -> str:
         """Writes what a command of `keras_vae.answers` says of each row of a source: score, encode, ...

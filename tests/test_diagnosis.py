@@ -115,6 +115,23 @@ def test_bound_reconstruction_and_gap_equal_those_of_normals(linear):
     assert found.residual_ratio == pytest.approx(np.sqrt((own + spread) / SIZE), rel=0.01)
 
 
+def test_the_gap_is_shared_out_between_encoder_and_family(linear):
+    """An encoder that is shifted by a standard deviation, of a family that can not be exact: both parts are known."""
+    x = (Z @ ALIKE.T + NOISE).astype("float32")[:300]
+    precision = assign_best(linear, ALIKE)
+    family = 0.5 * (np.log(np.diag(precision)).sum() - np.linalg.slogdet(precision)[1])
+    kernel, bias = linear.posterior.head.get_weights()
+    shift = np.diag(precision) ** -0.5
+    located = np.zeros_like(bias.reshape(-1, 2))
+    located[:, 0] = shift
+    linear.posterior.head.set_weights([kernel, bias + located.reshape(bias.shape)])
+    found = diagnose(linear, x, refined=100)
+    assert found.amortization_gap == pytest.approx(shift @ precision @ shift / 2, abs=0.05)
+    assert found.family_gap == pytest.approx(family, abs=0.05)
+    with pytest.raises(ValueError, match="diagnose needs refined to be a whole number, 0 or more"):
+        diagnose(linear, x, refined=-1)
+
+
 def test_the_gap_of_a_diagonal_posterior_is_its_divergence(linear):
     x = (Z @ ALIKE.T + NOISE).astype("float32")[:300]
     precision = assign_best(linear, ALIKE)

@@ -79,6 +79,10 @@ def test_verdicts_of_a_good_and_of_a_narrow_posterior():
     assert LOG_P.mean() - bad.mean > 3 * bad.error_of_draws, "the error bar is wrong, and the verdict says so"
     assert str(bad).startswith("log p(x) >= ")
     assert "A lower bound only: k-hat is above 0.67 for" in str(bad)
+    assert str(bad).endswith("More of them help little: annealed_importance_sampling does.")
+    few = kv.evaluation.log_likelihood(linear_vae(shift=0.6), X, samples=30, verbose=0)
+    assert not few.reliable
+    assert few.verdict.endswith("Take more samples.")
     exact = kv.evaluation.log_likelihood(exact_vae(), X, samples=100, verbose=0)
     assert exact.reliable
     assert exact.error_of_draws < 1e-4

@@ -105,11 +105,13 @@ class LogLikelihood:
             return f"{self.samples} draws are too few to say how far below log p(x) this bound is: take 25 or more."
         missed, limit = int(np.sum(self.unreliable)), threshold(self.samples)
         found = f"k-hat is above {limit:.2f} for {missed:,} of {len(self.values):,} examples"
+        few = np.median(self.pareto_k) <= threshold(10**6)  # those of many more draws would be reliable
+        advice = "Take more samples" if few else "More of them help little: annealed_importance_sampling does"
         if self.reliable:
             return f"Reliable: {found}; about {self.bias:.3f} nats too low."
         return (
             f"A lower bound only: {found}. Draws of q(z | x) miss much of the posterior, and log p(x) is higher by "
-            f"more than {self.bias:.3f} nats. More of them help little; annealed_importance_sampling does."
+            f"more than {self.bias:.3f} nats. {advice}."
         )
 
     @property
