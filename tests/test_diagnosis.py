@@ -11,6 +11,7 @@ from cases import decoder, encoder
 
 import keras_vae as kv
 from keras_vae import plotting
+from keras_vae.evaluation import verdict
 
 RNG = np.random.default_rng(0)
 SIZE, LATENT, COUNT = 3, 2, 1500
@@ -441,3 +442,16 @@ def test_the_figure_of_several_latents_and_of_a_gap_in_two_parts():
     steps = [(bar.get_y(), bar.get_height()) for bar in panels["Nats per example"].patches]
     assert steps == [(-10.0, -3.0), (-13.0, 0.75), (-12.25, 0.25)]
     assert figure.get_suptitle() == "Diagnosis: inference gap"
+
+
+def test_weights_of_a_heavy_tail_are_reported_whatever_the_effective_draws(linear):
+    x = (Z @ SEPARATE.T + NOISE).astype("float32")[:300]
+    assign_best(linear, SEPARATE)
+    good = diagnose(linear, x, samples=200)
+    assert good.pareto_k.shape == (300,)
+    assert np.all(good.pareto_k == -np.inf), "the posterior is exact"
+    assert "log p(x) is a lower bound only" not in {finding.name for finding in good.findings}
+    heavy = dataclasses.replace(good, pareto_k=np.where(np.arange(300) < 40, 0.9, 0.1))
+    (finding,) = verdict._draws(heavy, linear)
+    assert "k-hat is above 0.57 for 40 of 300 examples" in finding.evidence
+    assert not finding.illness

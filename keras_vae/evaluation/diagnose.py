@@ -10,6 +10,7 @@ from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.evaluation.batches import inputs_of
 from keras_vae.evaluation.diagnosis import Diagnosis, LatentDiagnosis
 from keras_vae.evaluation.measures import aggregate, measures
+from keras_vae.evaluation.pareto import pareto_k, tail_size
 from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.refine import refine_posterior
 from keras_vae.evaluation.verdict import findings
@@ -56,8 +57,9 @@ def diagnose(
       well trained lose a tenth to a sixth of it (README; Cremer et al. 2018, arXiv:1801.03558).
 
     Averages over examples must be beyond their limit by two standard errors. Units that are not active beside others
-    that are, and estimates that rest on fewer than 10 draws, are reported, and are no illness. A gap is a lower bound:
-    of a posterior that is much too narrow even many draws miss where the weight is.
+    that are, and estimates of log p(x) that are not to be trusted, by the effective draws or by k-hat (see
+    `LogLikelihood`), are reported, and are no illness. A gap is a lower bound: of a posterior that is much too narrow
+    even many draws miss where the weight is.
 
     Args:
         model: a built model.
@@ -105,6 +107,7 @@ def diagnose(
     log_weight = np.concatenate([batch["log_weight"] for batch in measured], axis=1).astype(np.float64)
     largest = log_weight.max(axis=0)
     weights = np.exp(log_weight - largest)
+    tail = tail_size(samples)
     by_example = _joined([{name: batch[name] for name in set(batch) - {"latents", "log_weight"}} for batch in measured])
     found = Diagnosis(
         latents={name: _latent(given, logs.get(name)) for name, given in latents.items()},
@@ -114,6 +117,7 @@ def diagnose(
         reconstruction=by_example["log_likelihood"],
         shuffled=by_example["shuffled"],
         samples=samples,
+        pareto_k=pareto_k(np.sort(log_weight, axis=0)[::-1][: tail + 1]) if tail else None,
         scales_at_limit=_mean_or_none(by_example.get("scales_at_limit")),
         residual_ratio=None if "squared_residual" not in by_example else _root_mean(by_example["squared_residual"]),
     )

@@ -84,6 +84,7 @@ class Diagnosis:
         samples: draws for each example.
         scales_at_limit: None, or the share of the scales of the likelihood that are at the smallest of their layer.
         residual_ratio: of a `FixedScaleNormal`, the root mean square of (x - mean of p(x | z)) / scale; else None.
+        pareto_k: None, or k-hat of the importance weights, shape (examples,); see `LogLikelihood`.
         refined_elbo: None, or the mean ELBO with the best posterior of the same family for each example.
         findings: what stands out.
     """
@@ -97,6 +98,7 @@ class Diagnosis:
     samples: int
     scales_at_limit: float | None = None
     residual_ratio: float | None = None
+    pareto_k: np.ndarray | None = None
     refined_elbo: float | None = None
     findings: tuple[Finding, ...] = ()
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_vae.distributions.standardized import InUnits
 from keras_vae.evaluation.diagnosis import ACTIVE, Diagnosis, Finding, LatentDiagnosis
+from keras_vae.evaluation.pareto import threshold
 from keras_vae.models import LatentVariableModel
 
 COLLAPSED = 0.1  # nats of information: what 20 units at the limit of `ACTIVE` have, 0.5 log 1.01 each
@@ -18,6 +19,7 @@ AT_LIMIT = 0.01  # share of scales
 LOST = 0.3  # nats for each value, that a fixed scale loses to the best one: of residuals half or 1.6 times the scale
 GAP, GAP_OF_KL = 1.0, 0.25  # nats, and of the KL
 FEW = 10  # effective draws
+MISSED = 0.1  # share of the examples, of whose weights k-hat says that the draws miss too much
 ERRORS = 2  # standard errors, by which an average has to be beyond a limit
 
 
@@ -205,13 +207,15 @@ def _unused(found: Diagnosis, model) -> Iterator[Finding]:
 
 
 def _draws(found: Diagnosis, model) -> Iterator[Finding]:
-    effective = float(np.median(found.effective_samples))
-    if effective < min(FEW, found.samples / 2):
+    effective, limit = float(np.median(found.effective_samples)), threshold(found.samples)
+    missed = 0 if found.pareto_k is None else int(np.sum(found.pareto_k > limit))
+    if effective < min(FEW, found.samples / 2) or missed >= MISSED * found.examples:
+        tails = f", and k-hat is above {limit:.2f} for {missed:,} of {found.examples:,} examples" if missed else ""
         yield Finding(
-            "few effective draws",
-            f"log p(x) rests on {effective:.1f} of {found.samples} draws (median): it is a lower bound, and the gap of "
-            "the ELBO is at least what is said here.",
-            "More draws come closer: diagnose(samples=1000), or evaluation.log_likelihood(samples=5000).",
+            "log p(x) is a lower bound only",
+            f"It rests on {effective:.1f} of {found.samples} draws (median){tails}: the gap of the ELBO is at least "
+            "what is said here.",
+            "More draws come closer, diagnose(samples=1000); evaluation.annealed_importance_sampling says how close.",
             illness=False,
         )
 
