@@ -22,6 +22,13 @@ USED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 LONGEST = ("test_contract.py", "test_cli.py", "test_conformance.py", "test_replicas.py")
 
 
+def usual_first(cases, *usual) -> list:
+    """Parameters of a test that takes long: the usual ones in each run, the others marked slow."""
+    rest = [case for case in cases if case not in usual]
+    arguments = [pytest.param(*case if isinstance(case, tuple) else (case,), marks=pytest.mark.slow) for case in rest]
+    return [*usual, *arguments]
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first: begun last, one of them would run alone beside an idle process."""
     items.sort(key=lambda item: item.path.name not in LONGEST)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from conftest import usual_first
 from linear_gaussian import LOG_P, MEAN, SIZE, VARIANCE, W, X, exact_vae, linear_vae
 
 import keras_vae as kv
@@ -88,7 +89,8 @@ def test_groups_of_chains_fit_into_memory_and_batches_go_on_from_a_file(narrow, 
         annealed_importance_sampling(narrow, simulated, resume=path, **options | {"chains": 3})
 
 
-def test_layers_of_latents_and_conditions():
+@pytest.mark.parametrize("kind", usual_first(["layers", "conditions"], "layers"))
+def test_layers_of_latents_and_conditions(kind):
     dense = kv.dense_encoder
     deep = kv.HierarchicalVAE(
         [kv.Normal(2, dense(6)), kv.Normal(1, dense(2))],
@@ -104,13 +106,13 @@ def test_layers_of_latents_and_conditions():
     )
     given.build((None, 6))
     labels = np.eye(3, dtype="float32")[np.arange(9) % 3]
-    for model, count in [(deep, 9), (given, labels)]:
-        simulated = simulate(model, count, seed=1)
-        found = annealed_importance_sampling(model, simulated, 60, chains=20, leapfrog_steps=2, verbose=0)
-        exact = model.importance_weights(tf.nest.map_structure(tf.constant, simulated.inputs), 4000, seed=2)[0]
-        spread = 4 * found.error_of_chains + 0.02
-        assert found.mean == pytest.approx(np.mean(exact), abs=spread), type(model).__name__
-        assert found.upper.mean() == pytest.approx(np.mean(exact), abs=spread), type(model).__name__
+    model, count = {"layers": (deep, 9), "conditions": (given, labels)}[kind]
+    simulated = simulate(model, count, seed=1)
+    found = annealed_importance_sampling(model, simulated, 60, chains=20, leapfrog_steps=2, verbose=0)
+    exact = model.importance_weights(tf.nest.map_structure(tf.constant, simulated.inputs), 4000, seed=2)[0]
+    spread = 4 * found.error_of_chains + 0.02
+    assert found.mean == pytest.approx(np.mean(exact), abs=spread)
+    assert found.upper.mean() == pytest.approx(np.mean(exact), abs=spread)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import usual_first
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore
@@ -72,7 +73,7 @@ PLACES = {"on_train_begin": PLAIN, "on_epoch_begin": PLAIN, "on_train_batch_end"
 PLACES |= {"on_epoch_end": {}, "on_train_end": PLAIN}  # in XLA only where calls and batches differ
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", usual_first(PLACES, "on_train_batch_end", "on_epoch_end"))
 def test_any_method_may_be_called_from_any_callback(place, tmp_path):
     """The training, and its figures, are those of a run that calls nothing."""
     plain, calls = model(**PLACES[place]), model(**PLACES[place])
@@ -203,7 +204,7 @@ def test_every_policy_trains_under_the_defaults(policy, tmp_path):
 RESUMES = [(policy, PLAIN) for policy in POLICIES] + [("mixed_float16", {})]
 
 
-@pytest.mark.parametrize(("policy", "options"), RESUMES)
+@pytest.mark.parametrize(("policy", "options"), usual_first(RESUMES, RESUMES[1], RESUMES[2]))
 def test_every_policy_resumes_and_goes_on_after_a_reload(policy, options, tmp_path):
     keras.config.set_dtype_policy(policy)
     whole, first, resumed = (model(**options) for _ in range(3))
@@ -261,7 +262,7 @@ def test_accumulated_gradients_draw_new_noise_where_an_epoch_is_shorter():
     assert trained(None, 2) == trained(2, 2), "the first steps are those of the plain case"
 
 
-@pytest.mark.parametrize("kind", ["int8", "float8", "int4"])
+@pytest.mark.parametrize("kind", usual_first(["int8", "float8", "int4"], "int8"))
 def test_a_quantized_model_is_saved_and_loaded(kind, tmp_path):
     made = model()
     made.fit(X, verbose=0)

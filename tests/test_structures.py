@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from conftest import usual_first
 from structures import STRUCTURES, PartlyLabelled, StateSpace, compiled, tokens
 
 import keras_vae as kv
@@ -33,7 +34,9 @@ def fit(model, name, folder, *callbacks):
     return model.fit(x, y, batch_size=4, epochs=4, verbose=0, callbacks=callbacks)
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(
+    "name", usual_first(STRUCTURES, "variable number of objects", "scan over time", "mask summed out")
+)
 def test_trains_resumes_saves_and_serves(name, tmp_path):
     model = compiled(name)
     history = fit(model, name, tmp_path / "backup", Keep(tmp_path / "backup"))

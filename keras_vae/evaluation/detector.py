@@ -67,10 +67,12 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
 
     Example:
 
-    >>> detector = AnomalyDetector(vae, false_positive_rate=0.01)
-    >>> detector.calibrate(held_out_images)
-    >>> detector.predict(new_images)  # -1 for anomalies, 1 for others
-    >>> detector.save("detector.keras")
+    >>> x = np.random.default_rng(0).normal(size=(200, 5)).astype("float32")
+    >>> model = ProbabilisticPCA(2)
+    >>> history = model.fit(x[:100], verbose=0)
+    >>> detector = AnomalyDetector(model, false_positive_rate=0.05).calibrate(x[100:])
+    >>> detector.predict(x[:1] + 100.0)  # -1 for anomalies, 1 for others
+    array([-1])
 
     Reference: Vovk, Gammerman & Shafer 2005, "Algorithmic learning in a random world"; Clopper & Pearson 1934, "The use
     of confidence or fiducial limits".

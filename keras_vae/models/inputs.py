@@ -1,6 +1,7 @@
 """What a model takes: one declaration, which checks, building, prediction, scoring and export follow."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -197,6 +198,9 @@ def answers_frames(reconstruct: F) -> F:
     def answered(self, x, *args, **kwargs):
         return answer_of(self, x, reconstruct(self, x, *args, **kwargs))
 
+    # AutoGraph would call what is wrapped in its place, without the model. What it takes is still to be seen.
+    del answered.__wrapped__
+    answered.__signature__ = inspect.signature(reconstruct)  # type: ignore[attr-defined]
     answered.answers_frames = True  # type: ignore[attr-defined]
     return answered  # type: ignore[return-value]
 
