@@ -403,3 +403,19 @@ def test_what_was_observed_is_written_as_it_was(tmp_path):
         data.table.write(tmp_path / name, rows(data))
         again = rows(load(tmp_path / name, like=data, whole=True))
         np.testing.assert_array_equal(again, frame)
+
+
+def test_numbers_that_may_be_no_quantities_are_said(tmp_path):
+    """A counter of the rows and codes of categories are kept; a reader of what is printed knows how they were read."""
+    frame = NUMBERS.assign(id=np.arange(101, 161), group=RNG.integers(0, 3, 60), shuffled=RNG.permutation(60))
+    frame.to_csv(tmp_path / "coded.csv", index=False)
+    counted = "id: counts the rows, and was read as a quantity; leave it out if it is none"
+    coded = "group: few different whole numbers, read as quantities; if they are codes, a Categorical is right"
+    assert load(tmp_path / "coded.csv").notes == (counted, coded)
+    assert counted in str(load(frame))
+    kinds = {"group": Categorical, "height": Normal}
+    assert load(frame, likelihood=kinds).notes == (counted,)
+    assert load(frame, likelihood=kinds | {"id": None}).notes == ("id: left out, as asked",)
+    assert load(frame.iloc[::2].reset_index(drop=True)).notes == (coded,), "every second id is no counter"
+    assert load(NUMBERS).notes == ()
+    assert load(frame, like=load(frame)).notes == ()

@@ -13,6 +13,7 @@ from keras_vae.datasets.cells import (
     numbers_of,
     texts_of,
 )
+from keras_vae.datasets.codes import Codes
 from keras_vae.datasets.columns import Column
 from keras_vae.distributions import (
     Bernoulli,
@@ -156,7 +157,7 @@ class Survey:
         self.known_cells = 0
         self.texts: dict[str, None] = {}
         self.word_cells, self.first_word = 0, ""  # texts that are neither numbers nor marks such as "?"
-        self.training, self.others = Numbers(), Numbers()
+        self.training, self.others, self.codes = Numbers(), Numbers(), Codes()
 
     def add(self, cells, training: np.ndarray) -> None:
         """Adds cells of the column.
@@ -177,6 +178,7 @@ class Survey:
         self.rows += int(training.sum())
         self.known += int(known[training].sum())
         self.known_cells += int(known.sum())
+        self.codes.add(np.full(len(known), np.nan) if numbers is None else numbers)
         if numbers is not None:
             self.training += Numbers.of(numbers[known & training])
             self.others += Numbers.of(numbers[known & ~training])

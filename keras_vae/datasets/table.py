@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from keras_vae.datasets.cells import Cells, holds_dates, holds_numbers, number_in, numbers_of, read_cells
+from keras_vae.datasets.codes import Codes, notes_on
 from keras_vae.datasets.columns import Column, Table
 from keras_vae.datasets.data import Source
 from keras_vae.datasets.rows import split_of_rows
 from keras_vae.datasets.scratch import rows_by_split
 from keras_vae.datasets.survey import Survey
-from keras_vae.distributions import Categorical, DistributionLayer
+from keras_vae.distributions import Bernoulli, Categorical, DistributionLayer
 from keras_vae.refusals import in_both
 
 TYPED = "reads columns of different kinds with missing values."
@@ -38,12 +39,14 @@ def numeric_source(given, seed: int, like: tuple[str, ...] | None = None, whole:
         words = "dates" if all(holds_dates(cells.types[name]) for name in others) else "text"
         raise _untyped(f"datasets.load needs numeric columns. Received: {words} in {first}.", like)
     places = None if whole else split_of_rows(len(cells), seed, cells.title)
-    splits = rows_by_split(_finite_numbers(cells, names, like), len(cells), len(names), places, cells.on_disk)
-    return Source(cells.title, splits, columns=like or names, notes=cells.notes)
+    looked_at = {name: Codes() for name in names} if like is None else {}
+    rows = _finite_numbers(cells, names, like, looked_at)
+    splits = rows_by_split(rows, len(cells), len(names), places, cells.on_disk)
+    return Source(cells.title, splits, columns=like or names, notes=cells.notes + notes_on(looked_at))
 
 
 def _finite_numbers(
-    cells: Cells, names: Sequence[str], like: tuple[str, ...] | None
+    cells: Cells, names: Sequence[str], like: tuple[str, ...] | None, looked_at: Mapping[str, Codes]
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Rows of numbers, and the number of the first of them; raises `ValueError` for one that is missing or infinite."""
     for first, part in cells.parts(names):
@@ -53,6 +56,8 @@ def _finite_numbers(
             where = cells.place(first + row, names[place])
             message = f"datasets.load needs a finite number in each cell. Received: {where}."
             raise _untyped(message, like) if np.isnan(values[row, place]) else ValueError(message)
+        for column, codes in zip(values.T, looked_at.values(), strict=bool(looked_at)):
+            codes.add(column)
         yield first, values
 
 
@@ -106,6 +111,8 @@ def _described(
     described = {name: surveys[name].column() if name in surveys else "left out, as asked" for name in cells.names}
     columns = tuple(column for column in described.values() if isinstance(column, Column))
     notes = cells.notes + tuple(f"{name}: {why}" for name, why in described.items() if isinstance(why, str))
+    found = [column for column in columns if not column.categories and kinds.get(column.name) is None]
+    notes += notes_on({column.name: surveys[column.name].codes for column in found if column.kind is not Bernoulli})
     if not columns:
         raise ValueError(
             f"datasets.load needs a column. Received: {cells.title}, of which all are left out: {'; '.join(notes)}."
