@@ -17,6 +17,7 @@ from keras_vae.evaluation.by_example import Bounds, bounds
 from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
+from keras_vae.evaluation.disentanglement import Disentanglement, disentanglement
 from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
@@ -31,6 +32,7 @@ __all__ = [
     "Bounds",
     "ComplexityCorrected",
     "Diagnosis",
+    "Disentanglement",
     "Estimates",
     "Finding",
     "LatentDiagnosis",
@@ -48,6 +50,7 @@ __all__ = [
     "anomaly_scores",
     "bounds",
     "diagnose",
+    "disentanglement",
     "hamiltonian_monte_carlo",
     "impute",
     "independent_columns",
