@@ -534,3 +534,25 @@ def test_posteriors_of_one_example(monkeypatch):
     np.testing.assert_allclose(draws[0].get_offsets().mean(axis=0), POSTERIOR_MEAN[0], atol=0.2)
     with pytest.raises(ValueError, match="posterior_on_grid needs one example"):
         kv.plotting.posteriors(model, X)
+
+
+def test_traversals_change_one_unit_at_a_time(image_model, images):
+    figure = plotting.traversals(image_model, images, units=3, values=5)
+    means = image_model.encode(images).mean().numpy()
+    units = np.argsort(-means.var(axis=0))[:3]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"z[{unit}]" for unit in units]
+    for row, unit in enumerate(units):
+        for column, value in enumerate(np.linspace(means[:, unit].min(), means[:, unit].max(), 5)):
+            z = means[:1].copy()
+            z[0, unit] = value
+            expected = enlarged(image_model.decode(z).mean().numpy()[0])
+            np.testing.assert_allclose(tile(figure, row, column, 24, 18), expected, atol=1e-5)
+
+
+def test_traversals_need_images_and_one_latent(vector_model, image_model, vectors, images):
+    with pytest.raises(ValueError, match=r"plotting.traversals needs a model of images.*shape \(3,\)"):
+        plotting.traversals(vector_model, vectors)
+    with pytest.raises(ValueError, match=r"plotting.traversals needs x of shape .*batch >= 2"):
+        plotting.traversals(image_model, images[:1])
+    with pytest.raises(ValueError, match="count to be a positive integer"):
+        plotting.traversals(image_model, images, units=0)

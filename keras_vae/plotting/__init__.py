@@ -14,7 +14,17 @@ from keras_vae.distributions import Columns
 from keras_vae.plotting.approximations import posteriors as posteriors
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.diagnosis import diagnosis as diagnosis
-from keras_vae.plotting.images import DPI, as_pixels, channel_note, figure_of, manifold, mosaic, pairs, value_limits
+from keras_vae.plotting.images import (
+    DPI,
+    as_pixels,
+    channel_note,
+    figure_of,
+    manifold,
+    mosaic,
+    pairs,
+    rows_of_units,
+    value_limits,
+)
 
 if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.figure import Figure
@@ -155,6 +165,37 @@ def latent_plane(model, x, labels=None, seed=0, classes=None) -> "Figure":
     return scatter(
         scores, labels, names, f"Latent space: means of q(z | x), {size} dimensions projected on two", classes
     )
+
+
+def traversals(model, x, units: int = 8, values: int = 11) -> "Figure":
+    """Draws what each unit of z does to an image: the first of `x`, with one unit changed and the others as they are.
+
+    A row for each of the units whose posterior means vary most over `x`, the first one on top; from left to right the
+    unit goes through evenly spaced values, from the lowest to the highest of its means.
+
+    Args:
+        model: a built model of images with one latent variable.
+        x: two images or more, shape (batch, height, width, channels).
+        units: rows, at most.
+        values: columns.
+
+    Raises:
+        TypeError: for a model without `latent_shape`.
+        ValueError: for an x that is misshapen or has fewer than two examples, and for models of other observations.
+    """
+    caller = "plotting.traversals"
+    units, values = _count(units, 8, caller), _count(values, 11, caller)
+    _check_model(model, caller)
+    if not hasattr(model, "latent_shape"):
+        raise TypeError(f"{caller} needs a model with one latent variable. Received: {type(model).__name__}.")
+    if len(model.event_shape) != 3:
+        raise ValueError(f"{caller} needs a model of images. Received: observations of shape {model.event_shape}.")
+    x = _examples(model, x, caller, at_least=2)[:MAX_POINTS]
+    parts = [np.asarray(model.encode(x[i : i + ROWS_AT_ONCE]).mean()) for i in range(0, len(x), ROWS_AT_ONCE)]
+    means = np.concatenate(parts).reshape(len(x), -1)
+    chosen = np.argsort(-means.var(axis=0), kind="stable")[:units]
+    ranges = np.linspace(means.min(axis=0), means.max(axis=0), values)[:, chosen].T  # [units, values]
+    return rows_of_units(model, means[:1], chosen, ranges)
 
 
 def curves(history) -> "Figure":

@@ -116,6 +116,23 @@ def manifold(model) -> "Figure":
     return figure
 
 
+def rows_of_units(model, z: np.ndarray, units: np.ndarray, values: np.ndarray) -> "Figure":
+    """The means of p(x | z), one unit of `z`, shape (1, size), at other values in each row, shape (rows, columns)."""
+    codes = np.repeat(z, values.size, axis=0)
+    codes[np.arange(values.size), np.repeat(units, values.shape[1])] = values.ravel()
+    means = np.asarray(model.decode(codes.reshape(-1, *model.latent_shape)).mean())
+    pixels = as_pixels(means, value_limits(model, means, tolerance=0.1))
+    title = f"Traversals: means of p(x | z), one unit of z after the other{channel_note(means)}"
+    figure = figure_of(mosaic(pixels, values.shape[1]), title, margins=(76, 16))
+    axes = figure.axes[0]
+    height, width = pixels.shape[1] + 1, pixels.shape[2] + 1
+    axes.set_yticks(np.arange(len(units)) * height + height / 2, [f"z[{unit}]" for unit in units])
+    ends = [0, values.shape[1] // 2, values.shape[1] - 1]
+    axes.set_xticks([end * width + width / 2 for end in ends], ["lowest", "middle", "highest"])
+    axes.tick_params(labelsize=7, length=2)
+    return figure
+
+
 def channel_note(images: np.ndarray) -> str:
     """What a title adds when only the first channel is drawn."""
     channels = images.shape[-1]
