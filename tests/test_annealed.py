@@ -144,6 +144,7 @@ def test_a_model_that_can_not_be_simulated_is_refused():
         simulate(Own(), 3)
 
 
+@pytest.mark.slow
 def test_few_temperatures_are_unbiased_too():
     """Of p(x), before the logarithm: the mean of many chains' weights, against the density."""
     model = linear_vae(shift=1.0)

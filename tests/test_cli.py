@@ -435,6 +435,7 @@ def test_a_command_that_was_started_to_ignore_ctrl_c_ignores_it():
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_package_leaves_ctrl_c_to_programs_that_import_it(run_python):
     code = "import signal; first = signal.getsignal(signal.SIGINT); import keras_vae"
     run_python(f"{code}; assert signal.getsignal(signal.SIGINT) is first")

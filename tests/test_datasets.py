@@ -570,6 +570,7 @@ def test_tfds_mnist():
     assert set(np.unique(everything(data.test))) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 @mnist
 def test_tfds_binarized_mnist():
     data = load("binarized_mnist", batch_size=1000)

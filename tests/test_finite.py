@@ -121,6 +121,7 @@ def test_train_on_batch_stops_too(mode, words):
         made.train_on_batch(with_value(3, 60.0))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_named_where_there_is_one_and_resumes(tmp_path):
     bad = tf.Variable(False)
     data = batches().map(lambda x: tf.where(bad, np.nan, x))

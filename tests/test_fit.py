@@ -73,7 +73,7 @@ PLACES = {"on_train_begin": PLAIN, "on_epoch_begin": PLAIN, "on_train_batch_end"
 PLACES |= {"on_epoch_end": {}, "on_train_end": PLAIN}  # in XLA only where calls and batches differ
 
 
-@pytest.mark.parametrize("place", usual_first(PLACES, "on_train_batch_end", "on_epoch_end"))
+@pytest.mark.parametrize("place", usual_first(PLACES, "on_train_batch_end"))
 def test_any_method_may_be_called_from_any_callback(place, tmp_path):
     """The training, and its figures, are those of a run that calls nothing."""
     plain, calls = model(**PLACES[place]), model(**PLACES[place])

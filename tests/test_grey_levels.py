@@ -215,6 +215,7 @@ def test_other_units_are_refused_in_the_graph_and_by_hand_as_they_are_by_keras(l
         served(np.full((40, *SHAPE), np.nan, "float32"))
 
 
+@pytest.mark.slow
 def test_runs_of_fractions_are_asked_in_fractions(tmp_path, run, photos, capsys):
     """A run that older versions wrote says nothing of grey levels."""
     old = tmp_path / "old"

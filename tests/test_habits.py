@@ -70,6 +70,7 @@ def test_weights_in_a_column_are_weights():
     )
 
 
+@pytest.mark.slow
 def test_targets_that_are_texts_are_ignored():
     texts = np.array(["a", "b"] * 5)
     model = vae()

@@ -329,6 +329,7 @@ def test_of_many_classes_the_most_frequent_have_colours(table_model, texts):
     assert len(figure.axes[0].collections[-1].get_offsets()) == 3 + 2 * 3
 
 
+@pytest.mark.slow
 def test_a_run_on_series_with_labels(tmp_path, capsys, monkeypatch):
     """From an .npz to scores by label, new series and figures of curves."""
     monkeypatch.chdir(tmp_path)

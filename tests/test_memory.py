@@ -57,6 +57,7 @@ print(own_memory() - before, int(vae.optimizer.iterations))
     assert growth < 50 * MEGABYTE
 
 
+@pytest.mark.slow
 def test_drawing_and_encoding_100_000_rows(tmp_path, run_python):
     """300 MB of draws go to a file, and the same number of rows through the encoder, at the memory of a few batches."""
     code = (

@@ -41,6 +41,7 @@ def two_workers(*arguments) -> list[tuple[int, str]]:
     return [(process.returncode, message) for process, message in zip(processes, messages, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_does(tmp_path):
     for code, message in two_workers("equal", tmp_path):
         assert code == 0, message
