@@ -382,7 +382,9 @@ def test_tfds_mnist(streamed, monkeypatch):
 
     from keras_vae.datasets import tfds as source
 
-    expected = tfds.load("mnist", split="test[:300]", batch_size=-1)
+    # Told here: TFDS looks at the variable once, when it is imported, in a test that may have set it to another folder.
+    folder = os.environ.get("TFDS_DATA_DIR")
+    expected = tfds.load("mnist", split="test[:300]", batch_size=-1, data_dir=folder)
     monkeypatch.setattr(source, "_instructions", lambda *_: dict.fromkeys(SPLITS, "test[:300]"))
     monkeypatch.setattr(source, "IN_MEMORY", 1000 if streamed else 2**30)
     data = load("mnist", batch_size=100, likelihood=kv.LearnedScaleNormal)
