@@ -12,7 +12,7 @@ from keras_vae import __version__, interrupts
 from keras_vae.backend import check_backend
 from keras_vae.files import require_writable
 from keras_vae.refusals import on_command_line
-from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE
+from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, SIMULATED
 
 REFUSALS = (
     ValueError,
@@ -160,9 +160,9 @@ def _add_evaluate(commands) -> None:
     parser.add_argument(
         "--simulated",
         type=int,
-        default=0,
         metavar="COUNT",
-        help="also bound log p(x) from below and above, of so many examples that are drawn from the model (default: 0)",
+        help="bound log p(x) from below and above, of so many examples that are drawn from the model; 0 leaves it out "
+        f"(default: {SIMULATED} of a run of train, 0 of other models)",
     )
     parser.set_defaults(command=_evaluate, name="evaluate")
 
@@ -261,7 +261,7 @@ def _evaluate(options: argparse.Namespace, command: str) -> None:
         if diagnosis is not None:
             print(f"{diagnosis}\nWrote {run.path / 'diagnosis.png'}")
         if bounds is not None:
-            print(f"Of {options.simulated:,} examples drawn from the model: {bounds}")
+            print(f"Of {len(bounds.lower):,} examples drawn from the model: {bounds}")
 
 
 ANSWERED = ("samples", "seed", "background", "reference")  # options of commands that write a row for each row

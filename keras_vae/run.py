@@ -17,7 +17,7 @@ import numpy as np
 from keras_vae import __version__
 from keras_vae.files import replacing, require_writable, write_text
 from keras_vae.refusals import in_both
-from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, RunFolder
+from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, SIMULATED, RunFolder
 
 STEPS, EPOCHS = 3000, 20  # at least so many of each, where the number of epochs is not given
 
@@ -283,17 +283,20 @@ class Run:
         return stopped or epochs
 
     def evaluate(
-        self, source: str | None = None, samples: int = 500, seed: int = 0, simulated: int = 0
+        self, source: str | None = None, samples: int = 500, seed: int = 0, simulated: int | None = None
     ) -> tuple[dict, Any, Any]:
         """Scores the model on the test split of its own data or of another source, and diagnoses it.
 
         Returns:
             Those of `answers.scores`, a `Diagnosis`, whose figure is then in the folder, `diagnosis.png`, or None of a
             model without latent variables, or of one row; and `AnnealedBounds` of `simulated` examples that are drawn
-            from the model, or None for 0 of them.
+            from the model, or None for 0 of them. None simulates `SIMULATED` for a run, 0 for a model of another kind,
+            whose latent variables may not allow it.
         """
         from keras_vae import answers
 
+        if simulated is None:
+            simulated = SIMULATED if self.settings is not None else 0
         check_options("evaluate", {"samples": samples, "seed": seed, "simulated": simulated})
         if source is None and self.settings is None:
             raise ValueError(f"evaluate needs DATA for a folder without a run.json. Received: {self.path}.")

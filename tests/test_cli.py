@@ -191,13 +191,13 @@ def test_the_backup_is_the_last_callback_of_a_run(tmp_path, monkeypatch, capsys)
 
 def test_evaluate_generate_export(trained, tmp_path, capsys):
     folder, _, _ = trained
-    assert cli.main(["evaluate", str(folder), "--samples", "500", "--simulated", "2"]) == 0
+    assert cli.main(["evaluate", str(folder), "--samples", "500"]) == 0
     output = capsys.readouterr().out
     scores = dict(line.split(": ", 1) for line in output.splitlines() if ": " in line)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert float(scores["log_likelihood"]) == pytest.approx(metrics["log_likelihood"], rel=1e-4)
     assert re.search(r"\nDiagnosis of 179 examples(.|\n)*of 3 units active(.|\n)*\nWrote .*diagnosis.png\n", output)
-    bounds = re.search(r"\nOf 2 examples drawn from the model: log p\(x\) from (-[\d.]+) to (-[\d.]+) \+- ", output)
+    bounds = re.search(r"\nOf 10 examples drawn from the model: log p\(x\) from (-[\d.]+) to (-[\d.]+) \+- ", output)
     assert float(bounds[1]) == pytest.approx(float(bounds[2]), abs=1)
     assert (folder / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
     (folder / "diagnosis.png").unlink()  # other tests look at what train leaves

@@ -231,5 +231,5 @@ def test_runs_of_fractions_are_asked_in_fractions(tmp_path, run, photos, capsys)
     written = json.loads((run / "run.json").read_text())
     text = json.dumps({name: value for name, value in written.items() if name not in ("grey_levels", "fingerprint")})
     (old / "run.json").write_text(text)
-    assert main(["evaluate", str(old), "--samples", "2"]) == 0
+    assert main(["evaluate", str(old), "--samples", "2", "--simulated", "0"]) == 0
     assert "values from 0 to 1;" in capsys.readouterr().out

@@ -361,7 +361,7 @@ def test_the_command_line(tmp_path, on_disk):
     given = ["--output", str(run), "--epochs"]
     assert main(["train", str(path), "--latent-size", "1", *given, "1"]) == 0
     assert main(["train", "--resume", *given, "2"]) == 0
-    assert main(["evaluate", str(run), "--samples", "2"]) == 0
+    assert main(["evaluate", str(run), "--samples", "2", "--simulated", "0"]) == 0
     assert main(["score", str(run), str(path), "--output", str(tmp_path / "scores.csv"), "--samples", "2"]) == 0
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert len(scores) == 100

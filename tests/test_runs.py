@@ -139,7 +139,7 @@ def test_a_file_is_scored_whole_and_by_the_units_of_the_run(tmp_path, capsys):
     scores = {}
     for name in ("x", "other", "one"):
         capsys.readouterr()
-        command("evaluate", tmp_path / "run", tmp_path / f"{name}.npy", "--samples", "20")
+        command("evaluate", tmp_path / "run", tmp_path / f"{name}.npy", "--samples", "20", "--simulated", "0")
         lines = capsys.readouterr().out.splitlines()
         scores[name] = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert [scores[name]["test_examples"] for name in scores] == ["100", "100", "1"]
