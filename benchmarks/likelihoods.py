@@ -37,7 +37,7 @@ class Row:
 
     Attributes:
         title: what the line is called.
-        build: from a seed and the mean of the images to a model.
+        build: from a seed to a model.
         published: the figure of a paper, -log p(x) in nats, and of a replication, in words; "" where there is none.
         goal: at most this is to be reached.
         epochs: of training, at a learning rate that falls from `rate` to a hundredth along a cosine.
@@ -49,12 +49,12 @@ class Row:
     """
 
     title: str
-    build: Callable[[int, np.ndarray], kv.LatentVariableModel]
+    build: Callable[[int], kv.LatentVariableModel]
     published: str
     goal: float
     epochs: int
     loss: kv.objectives.Objective = field(default_factory=kv.ELBO)
-    rate: float = 3e-3
+    rate: float = 2e-3
     warm_up: int = 0
     patience: int | None = None
     data: dict | None = field(default_factory=dict)
@@ -86,12 +86,11 @@ ROWS = {
 def train(row: Row, folder: Path, seed: int, epochs: int) -> kv.LatentVariableModel:
     """The trained model of a run, which goes on where it was stopped."""
     keras.utils.set_random_seed(seed)
-    data = row.load(folder.parent, seed)
-    mean = papers.mean_of(data)
-    model = papers.started(row.build(seed, mean), mean)
+    data, model = row.load(folder.parent, seed), row.build(seed)
     steps = epochs * math.ceil(data.sizes["train"] / BATCH)
     rate = keras.optimizers.schedules.CosineDecay(row.rate, steps, alpha=0.01)
     model.compile(keras.optimizers.Adam(rate), row.loss)
+    model.build((None, *data.shape))
     history = kv.callbacks.HistoryLogger(folder / "history.csv")
     callbacks = [kv.callbacks.LinearSchedule("beta", 0.0, 1.0, row.warm_up)] if row.warm_up else []
     callbacks += [history]
@@ -155,7 +154,9 @@ def score(row, model, file: Path, metrics: dict, samples: int, folder: Path, see
     data = row.load(folder.parent, seed)
     model.compile(loss=kv.ELBO())
     elbo = -model.evaluate(data.test, verbose=0, return_dict=True)["loss"]
-    found = kv.evaluation.log_likelihood(model, data.test, samples, resume=folder / f"scores-{samples}.npz", verbose=0)
+    found = kv.evaluation.log_likelihood(
+        model, data.test, samples, resume=folder / f"scores-{samples}.npz", verbose=0
+    )
     metrics.setdefault("scores", {})[str(samples)] = {
         "log_likelihood": found.mean,
         "standard_error": found.standard_error,

@@ -17,78 +17,54 @@ LATENTS = 50  # of Burda et al. 2016, arXiv:1509.00519
 VAMP_LATENTS, PSEUDO_INPUTS = 40, 500  # of Tomczak & Welling 2018, arXiv:1705.07120
 
 
-def mean_of(data: kv.datasets.Data) -> np.ndarray:
-    """Of the observations of one epoch of training, shape (784,)."""
-    batches = (batch[0] if isinstance(batch, tuple) else batch for batch in data.train)
-    total = sum(np.sum(batch, axis=0, dtype=np.float64) for batch in batches)
-    return np.reshape(total / data.sizes["train"], PIXELS)
+def tanh_encoder(inputs=SHAPE, units=(200, 200)) -> keras.Model:
+    return kv.dense_encoder(inputs, units, "tanh")
 
 
-def less(mean: np.ndarray, inputs: int = PIXELS) -> keras.layers.Layer:
-    """Takes the mean off, of the first 784 of the inputs: as another bias of the first layer would, which learns slower."""
-    mean = np.concatenate([mean, np.zeros(inputs - PIXELS)])
-    return keras.layers.Normalization(mean=mean, variance=np.ones(inputs))
-
-
-def tanh_encoder(mean: np.ndarray, labels: int = 0) -> keras.Model:
-    """784-200-200, tanh, of images, or of vectors of images and labels."""
-    x = inputs = keras.Input((PIXELS + labels,) if labels else SHAPE)
-    x = less(mean, PIXELS + labels)(keras.layers.Flatten()(x))
-    for width in (200, 200):
-        x = keras.layers.Dense(width, activation="tanh")(x)
-    return keras.Model(inputs, x)
-
-
-def tanh(inputs: int, *units: int) -> keras.Model:
+def tanh_decoder(inputs=LATENTS, units=(200, 200)) -> keras.Model:
     return kv.dense_decoder(inputs, units, "tanh")
 
 
-def started(model: kv.LatentVariableModel, mean: np.ndarray) -> kv.LatentVariableModel:
-    """The model, built, with the pixels' bias at the logits of their mean, as Burda et al. begin."""
-    model.build((None, *SHAPE))
-    (bias,) = (weight for weight in model.likelihood.weights if tuple(weight.shape) == (PIXELS,))
-    mean = np.clip(mean, 0.001, 0.999)
-    bias.assign(np.log(mean / (1 - mean)))
-    return model
-
-
-def one_layer(seed: int, mean: np.ndarray) -> kv.VAE:
+def one_layer(seed: int) -> kv.VAE:
     """784-200-200-50 and back, tanh, of Burda et al."""
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, tanh_encoder(mean)),
-        likelihood=kv.Bernoulli(SHAPE, tanh(LATENTS, 200, 200)),
+        posterior=kv.Normal(LATENTS, tanh_encoder()),
+        likelihood=kv.Bernoulli(SHAPE, tanh_decoder()),
         prior=kv.StandardNormal(LATENTS),
         seed=seed,
     )
 
 
-def two_layers(seed: int, mean: np.ndarray) -> kv.HierarchicalVAE:
+def two_layers(seed: int) -> kv.HierarchicalVAE:
     """784-200-200-100-100-100-50 and back, tanh, of Burda et al."""
     first, second = 100, 50
     return kv.HierarchicalVAE(
-        posteriors=[kv.Normal(first, tanh_encoder(mean)), kv.Normal(second, tanh(first, 100, 100))],
-        likelihood=kv.Bernoulli(SHAPE, tanh(first, 200, 200)),
-        priors=[kv.Normal(first, tanh(second, 100, 100)), kv.StandardNormal(second)],
+        posteriors=[
+            kv.Normal(first, tanh_encoder()),
+            kv.Normal(second, tanh_encoder(first, (100, 100))),
+        ],
+        likelihood=kv.Bernoulli(SHAPE, tanh_decoder(first)),
+        priors=[kv.Normal(first, tanh_decoder(second, (100, 100))), kv.StandardNormal(second)],
         seed=seed,
     )
 
 
-def conditional(seed: int, mean: np.ndarray) -> kv.ConditionalVAE:
+def conditional(seed: int) -> kv.ConditionalVAE:
     """`one_layer` with the label beside the image, beside the code, and in the prior."""
     return kv.ConditionalVAE(
-        posterior=kv.Normal(LATENTS, kv.Concatenated(tanh_encoder(mean, LABELS))),
-        likelihood=kv.Bernoulli(SHAPE, kv.Concatenated(tanh(LATENTS + LABELS, 200, 200))),
+        posterior=kv.Normal(LATENTS, kv.Concatenated(tanh_encoder(PIXELS + LABELS))),
+        likelihood=kv.Bernoulli(SHAPE, kv.Concatenated(tanh_decoder(LATENTS + LABELS))),
         prior=kv.Normal(LATENTS),
         condition_shape=LABELS,
         seed=seed,
     )
 
 
-def flow(seed: int, mean: np.ndarray) -> kv.VAE:
+def flow(seed: int) -> kv.VAE:
     """`one_layer` with an inverse autoregressive flow of two steps, Kingma et al. 2016, arXiv:1606.04934."""
     return kv.VAE(
-        posterior=kv.InverseAutoregressiveFlow(LATENTS, tanh_encoder(mean)),
-        likelihood=kv.Bernoulli(SHAPE, tanh(LATENTS, 200, 200)),
+        posterior=kv.InverseAutoregressiveFlow(LATENTS, tanh_encoder()),
+        likelihood=kv.Bernoulli(SHAPE, tanh_decoder()),
         prior=kv.StandardNormal(LATENTS),
         seed=seed,
     )
@@ -101,14 +77,9 @@ def gated(x, *units: int):
     return x
 
 
-def gated_network(inputs: int, *units: int) -> keras.Model:
-    x = keras.Input((inputs,))
-    return keras.Model(x, gated(x, *units))
-
-
-def gated_encoder(mean: np.ndarray, *units: int) -> keras.Model:
-    x = keras.Input(SHAPE)
-    return keras.Model(x, gated(less(mean)(keras.layers.Flatten()(x)), *units))
+def gated_network(inputs, *units: int) -> keras.Model:
+    x = keras.Input(inputs if isinstance(inputs, tuple) else (inputs,))
+    return keras.Model(x, gated(keras.layers.Flatten()(x), *units))
 
 
 def gated_pair(first: int, second: int) -> keras.Model:
@@ -122,19 +93,19 @@ def vamp_prior() -> kv.VampPrior:
     return kv.VampPrior(VAMP_LATENTS, PSEUDO_INPUTS, mean=0.05, stddev=0.01)
 
 
-def gated_vae(seed: int, mean: np.ndarray) -> kv.VAE:
+def gated_vae(seed: int) -> kv.VAE:
     """784-300-300-40 and back, gated, of Tomczak & Welling."""
-    return _gated_vae(kv.StandardNormal(VAMP_LATENTS), seed, mean)
+    return _gated_vae(kv.StandardNormal(VAMP_LATENTS), seed)
 
 
-def vamp(seed: int, mean: np.ndarray) -> kv.VAE:
+def vamp(seed: int) -> kv.VAE:
     """`gated_vae` with their prior."""
-    return _gated_vae(vamp_prior(), seed, mean)
+    return _gated_vae(vamp_prior(), seed)
 
 
-def _gated_vae(prior: kv.DistributionLayer, seed: int, mean: np.ndarray) -> kv.VAE:
+def _gated_vae(prior: kv.DistributionLayer, seed: int) -> kv.VAE:
     return kv.VAE(
-        posterior=kv.Normal(VAMP_LATENTS, gated_encoder(mean, 300, 300)),
+        posterior=kv.Normal(VAMP_LATENTS, gated_network(SHAPE, 300, 300)),
         likelihood=kv.Bernoulli(SHAPE, gated_network(VAMP_LATENTS, 300, 300)),
         prior=prior,
         seed=seed,
@@ -145,12 +116,11 @@ def _gated_vae(prior: kv.DistributionLayer, seed: int, mean: np.ndarray) -> kv.V
 class TwoLevels(kv.LatentVariableModel):
     """q(z2 | x) q(z1 | x, z2), p(z2) p(z1 | z2) p(x | z1, z2): the "HVAE" of Tomczak & Welling with their prior of z2."""
 
-    def __init__(self, seed: int, mean, **kwargs):
+    def __init__(self, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)
-        self.mean = np.asarray(mean).tolist()
-        mean, latents = np.asarray(mean), VAMP_LATENTS
-        self.top = kv.Normal(latents, gated_encoder(mean, 300, 300))
-        self.seen = gated_encoder(mean, 300)
+        latents = VAMP_LATENTS
+        self.top = kv.Normal(latents, gated_network(SHAPE, 300, 300))
+        self.seen = gated_network(SHAPE, 300)
         joint = keras.Input((latents + 300,))  # z2, and what was seen of x
         below = gated(keras.layers.Concatenate()([gated(joint[:, :latents], 300), joint[:, latents:]]), 300)
         self.bottom = kv.Normal(latents, kv.Concatenated(keras.Model(joint, below)))
