@@ -4,9 +4,9 @@
     python benchmarks/likelihoods.py --output runs/likelihoods --rows vae iwae-5 --seeds 3
     python benchmarks/likelihoods.py --output runs/likelihoods --table          # what there is so far
 
-Each row and seed is a run in a folder of its own. A command that was stopped goes on where it was, and commands that are
-given one folder share the work: each takes the next run that no other one has. On a machine of few cores the best use is
-one command for each core, with `--threads 1`.
+Each row and seed is a run in a folder of its own. A command that was stopped goes on where it was, and commands that
+share a folder share the work: each takes the next run that no other one has. On a machine of few cores the best use is one
+command for each core, with `--threads 1`.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class Row:
         rate: the learning rate at the start.
         warm_up: epochs in which beta rises from 0 to 1.
         patience: epochs without a better validation loss after which training stops, and goes back; None never stops.
-        data: of the training images, and how they become binary; arguments of `papers.dynamic`, None for the static set.
+        data: arguments of `papers.dynamic`; None for the static set.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Row:
     goal: float
     epochs: int
     loss: kv.objectives.Objective = field(default_factory=kv.ELBO)
-    rate: float = 2e-3
+    rate: float = 3e-3
     warm_up: int = 0
     patience: int | None = None
     data: dict | None = field(default_factory=dict)
@@ -86,11 +86,11 @@ ROWS = {
 def train(row: Row, folder: Path, seed: int, epochs: int) -> kv.LatentVariableModel:
     """The trained model of a run, which goes on where it was stopped."""
     keras.utils.set_random_seed(seed)
-    data, model = row.load(folder.parent, seed), row.build(seed)
+    data = row.load(folder.parent, seed)
+    model = papers.started(row.build(seed), data)
     steps = epochs * math.ceil(data.sizes["train"] / BATCH)
     rate = keras.optimizers.schedules.CosineDecay(row.rate, steps, alpha=0.01)
     model.compile(keras.optimizers.Adam(rate), row.loss)
-    model.build((None, *data.shape))
     history = kv.callbacks.HistoryLogger(folder / "history.csv")
     callbacks = [kv.callbacks.LinearSchedule("beta", 0.0, 1.0, row.warm_up)] if row.warm_up else []
     callbacks += [history]
@@ -154,9 +154,7 @@ def score(row, model, file: Path, metrics: dict, samples: int, folder: Path, see
     data = row.load(folder.parent, seed)
     model.compile(loss=kv.ELBO())
     elbo = -model.evaluate(data.test, verbose=0, return_dict=True)["loss"]
-    found = kv.evaluation.log_likelihood(
-        model, data.test, samples, resume=folder / f"scores-{samples}.npz", verbose=0
-    )
+    found = kv.evaluation.log_likelihood(model, data.test, samples, resume=folder / f"scores-{samples}.npz", verbose=0)
     metrics.setdefault("scores", {})[str(samples)] = {
         "log_likelihood": found.mean,
         "standard_error": found.standard_error,
@@ -172,7 +170,7 @@ def score(row, model, file: Path, metrics: dict, samples: int, folder: Path, see
 def table(folder: Path) -> str:
     """Of all runs that have a score, in the form of Markdown; of each the score of the most samples."""
     lines = [
-        "| model | -log p(x), nats | published; replicated | to reach | -ELBO | active units | epochs, minutes | seeds |",
+        "| model | -log p(x), nats | published; replicated | to reach | -ELBO | active units | epochs | seeds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():

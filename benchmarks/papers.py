@@ -17,6 +17,17 @@ LATENTS = 50  # of Burda et al. 2016, arXiv:1509.00519
 VAMP_LATENTS, PSEUDO_INPUTS = 40, 500  # of Tomczak & Welling 2018, arXiv:1705.07120
 
 
+def started(model: kv.LatentVariableModel, data: kv.datasets.Data) -> kv.LatentVariableModel:
+    """The model, built, with the bias of the pixels at the logits of their mean, as Burda et al. begin."""
+    model.build((None, *SHAPE))
+    batches = (batch[0] if isinstance(batch, tuple) else batch for batch in data.train)
+    mean = sum(np.sum(batch, axis=0, dtype=np.float64) for batch in batches) / data.sizes["train"]
+    mean = np.clip(np.reshape(mean, PIXELS), 0.001, 0.999)
+    (bias,) = (weight for weight in model.likelihood.weights if tuple(weight.shape) == (PIXELS,))
+    bias.assign(np.log(mean / (1 - mean)))
+    return model
+
+
 def tanh_encoder(inputs=SHAPE, units=(200, 200)) -> keras.Model:
     return kv.dense_encoder(inputs, units, "tanh")
 
@@ -114,7 +125,7 @@ def _gated_vae(prior: kv.DistributionLayer, seed: int) -> kv.VAE:
 
 @keras.saving.register_keras_serializable("papers")
 class TwoLevels(kv.LatentVariableModel):
-    """q(z2 | x) q(z1 | x, z2), p(z2) p(z1 | z2) p(x | z1, z2): the "HVAE" of Tomczak & Welling with their prior of z2."""
+    """The "HVAE" of Tomczak & Welling: q(z2 | x) q(z1 | x, z2), p(z2) p(z1 | z2) p(x | z1, z2), with their prior."""
 
     def __init__(self, seed: int = 0, **kwargs):
         super().__init__(seed=seed, **kwargs)
@@ -154,7 +165,7 @@ class TwoLevels(kv.LatentVariableModel):
 
 
 def images(folder: Path, train: int) -> Path:
-    """MNIST in one file, bytes and labels: the first `train` training images, the others for validation, all of test."""
+    """MNIST in one file, bytes and labels; the training images beyond the first `train` are for validation."""
     path = folder / f"mnist-{train}.npz"
     if not path.exists():
         splits = tfds.load("mnist", batch_size=-1, data_dir=os.environ.get("TFDS_DATA_DIR"))
