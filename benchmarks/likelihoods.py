@@ -87,7 +87,9 @@ def train(row: Row, folder: Path, seed: int, epochs: int) -> kv.LatentVariableMo
     """The trained model of a run, which goes on where it was stopped."""
     keras.utils.set_random_seed(seed)
     data = row.load(folder.parent, seed)
-    model = papers.started(row.build(seed), data)
+    model = row.build(seed)
+    model.likelihood.adapt(data.train)
+    model.build((None, *data.shape))
     steps = epochs * math.ceil(data.sizes["train"] / BATCH)
     rate = keras.optimizers.schedules.CosineDecay(row.rate, steps, alpha=0.01)
     model.compile(keras.optimizers.Adam(rate), row.loss)

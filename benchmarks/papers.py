@@ -17,17 +17,6 @@ LATENTS = 50  # of Burda et al. 2016, arXiv:1509.00519
 VAMP_LATENTS, PSEUDO_INPUTS = 40, 500  # of Tomczak & Welling 2018, arXiv:1705.07120
 
 
-def started(model: kv.LatentVariableModel, data: kv.datasets.Data) -> kv.LatentVariableModel:
-    """The model, built, with the bias of the pixels at the logits of their mean, as Burda et al. begin."""
-    model.build((None, *SHAPE))
-    batches = (batch[0] if isinstance(batch, tuple) else batch for batch in data.train)
-    mean = sum(np.sum(batch, axis=0, dtype=np.float64) for batch in batches) / data.sizes["train"]
-    mean = np.clip(np.reshape(mean, PIXELS), 0.001, 0.999)
-    (bias,) = (weight for weight in model.likelihood.weights if tuple(weight.shape) == (PIXELS,))
-    bias.assign(np.log(mean / (1 - mean)))
-    return model
-
-
 def tanh_encoder(inputs=SHAPE, units=(200, 200)) -> keras.Model:
     return kv.dense_encoder(inputs, units, "tanh")
 

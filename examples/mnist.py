@@ -26,11 +26,11 @@ def load_data(batch_size: int) -> kv.datasets.Data:
     return kv.datasets.load("mnist", batch_size=batch_size, likelihood=kv.Bernoulli)
 
 
-def build_model(shape: tuple[int, ...]) -> kv.VAE:
-    """One stochastic layer between two networks of 200-200 tanh units."""
+def build_model(data: kv.datasets.Data) -> kv.VAE:
+    """One stochastic layer between two networks of 200-200 tanh units; pixels begin at their mean."""
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[200, 200], activation="tanh")),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[200, 200], activation="tanh")),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
         prior=kv.StandardNormal(LATENTS),
     )
 
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
     keras.utils.set_random_seed(0)
     data = load_data(options.batch_size)
     print(data)
-    vae = build_model(data.shape)
+    vae = build_model(data)
     steps = options.epochs * math.ceil(data.sizes["train"] / options.batch_size)
     rate = keras.optimizers.schedules.CosineDecay(options.learning_rate, steps, alpha=0.01)
     vae.compile(keras.optimizers.Adam(rate), loss=kv.ELBO())

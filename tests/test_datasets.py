@@ -579,3 +579,17 @@ def test_tfds_binarized_mnist():
     data.train.epoch.assign(0)
     total = everything(data.train).sum()
     assert total == everything(data.train).sum(), "nothing is drawn"
+
+
+@pytest.mark.parametrize("grey_levels", [False, True])
+def test_a_bernoulli_of_the_data_begins_at_their_mean(grey_levels):
+    """Of 20 epochs the mean of the draws is that of the grey levels: a hundredth is three standard errors and more."""
+    data = kv.datasets.load("digits", 500, grey_levels=grey_levels)
+    layer = data.likelihood(kv.dense_decoder(2))
+    layer.build((None, 2))
+    bernoulli = layer.layer if grey_levels else layer
+    bernoulli.head.kernel.assign(tf.zeros_like(bernoulli.head.kernel))
+    batches = [batch for _ in range(20) for batch in data.train]
+    mean = np.concatenate(batches).mean(axis=0) / (16 if grey_levels else 1)
+    np.testing.assert_allclose(bernoulli(tf.zeros([1, 2])).mean()[0], mean, atol=0.01)
+    assert kv.datasets.load({"a": [1.5, 2.5, 3.5] * 10}, 5).mean is None

@@ -507,3 +507,55 @@ BAD = [
 def test_bad_values_and_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+GREY = np.random.default_rng(3).uniform(size=(40, 4, 6, 1)) * np.linspace(0, 1, 6)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("network", "axes"),
+    [(kv.dense_decoder(2, [5]), 0), (kv.convolutional_decoder(2, (4, 6, 1), [3]), (0, 1, 2))],
+    ids=["dense", "of a grid"],
+)
+def test_an_adapted_bernoulli_begins_at_the_mean_of_the_data(network, axes):
+    layer = kv.Bernoulli((4, 6, 1), network)
+    pairs = tf.data.Dataset.from_tensor_slices((GREY, np.zeros(40))).batch(15)
+    layer.adapt(pairs)
+    layer.build((None, 2))
+    layer.head.kernel.assign(tf.zeros_like(layer.head.kernel))
+    wanted = np.clip(np.broadcast_to(GREY.mean(axis=axes), (4, 6, 1)), 0.001, 0.999)
+    np.testing.assert_allclose(layer(tf.zeros([1, 2])).mean()[0], wanted, rtol=1e-5)
+
+    again = kv.Bernoulli.from_config(layer.get_config())
+    again.build((None, 2))
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(tf.zeros([1, 2])).mean(), layer(tf.zeros([1, 2])).mean())
+
+
+def test_an_adapted_bernoulli_without_a_context_has_the_mean_of_the_data():
+    prior = kv.Bernoulli(3)
+    prior.adapt([[0, 1, 1], [0, 1, 0], [0, 1, 1], [0, 1, 1]])
+    prior.build()
+    np.testing.assert_allclose(prior().mean(), [0.001, 0.999, 0.75], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((5, 2)), r"shape \(batch, 3\)"),
+        (np.full((5, 3), 2.0), "Received: values"),
+        (np.full((5, 3), np.nan), "Received: "),
+        (np.zeros((0, 3)), "adapt needs data. Received: no examples"),
+    ],
+    ids=["shape", "range", "NaN", "none"],
+)
+def test_what_a_bernoulli_can_not_adapt_to_is_refused(data, message):
+    with pytest.raises(ValueError, match=message):
+        kv.Bernoulli(3).adapt(data)
+
+
+def test_a_bernoulli_with_weights_is_not_adapted_again():
+    layer = kv.Bernoulli(3)
+    layer.build()
+    with pytest.raises(ValueError, match="adapt needs a layer that has no weights yet"):
+        layer.adapt(np.zeros((5, 3)))

@@ -90,6 +90,8 @@ class Data:
         labels: by split, the class of each example, its place in `classes`, int64 of shape (examples,); of validation
             and test in the order of the batches. None where the source has none.
         classes: names of the classes, or None.
+        mean: where a `Bernoulli` fits, the share of ones of each value in training, shape `shape`; of large data, in a
+            sample.
     """
 
     name: str
@@ -112,6 +114,7 @@ class Data:
     fingerprint: str = ""
     labels: dict[str, np.ndarray] | None = None
     classes: tuple[str, ...] | None = None
+    mean: np.ndarray | None = None
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -120,12 +123,14 @@ class Data:
             network: from the context, such as latent variables, to features.
 
         Returns:
-            A layer of class `kind`; of named columns and standardised numbers `Standardized` with one, of grey levels
-            `GreyLevels`, of a typed table `Columns`.
+            A layer of class `kind`, a `Bernoulli` adapted to `mean`; of named columns and standardised numbers
+            `Standardized` with one, of grey levels `GreyLevels`, of a typed table `Columns`.
         """
         if self.table is not None:
             return self.table.likelihood(network)
         layer = self.kind(self.shape, network)
+        if isinstance(layer, Bernoulli) and self.mean is not None:
+            layer.adapt(self.mean[None])
         if self.has_units or self.columns is not None:
             return Standardized(layer, self.offset, self.scale, self.columns)
         return GreyLevels(layer, self.levels or 1.0) if self.grey_levels else layer
@@ -229,6 +234,7 @@ def observe(
         fingerprint=_fingerprint(sample, sizes, kind.__name__, observation.words, source.columns, str(source.table)),
         labels=dict(source.labels.numbers) if source.labels else None,
         classes=source.labels.classes if source.labels else None,
+        mean=np.asarray(sample.mean(axis=0, dtype=np.float64)) / (levels or 1.0) if issubclass(kind, Bernoulli) else None,
     )
 
 
