@@ -11,6 +11,7 @@ from keras_vae.files import locked, require_writable, write_text
 
 PATIENCE = 20  # epochs without a better validation loss, where the number of epochs is not given
 NETWORKS = ("dense", "convolutional")
+NAMED = ("digits", "shapes")  # data sets of ours, whose names are no paths
 LIKELIHOODS = ("bernoulli", "normal", "learned-scale-normal", "columns")
 LOCK = "run.lock"  # held by the process that trains
 WRITTEN = (  # what a run writes in its folder
