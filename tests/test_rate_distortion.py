@@ -167,6 +167,8 @@ def test_what_can_not_be_swept_is_refused_before_a_fit(model, monkeypatch):
         rate_distortion(model, X, X[:, :2])
     with pytest.raises(ValueError, match=r"an objective that has one beta, such as ELBO\(\)\. Received: IWAE"):
         rate_distortion(linear_vae(kv.IWAE(samples=2)), X, X)
+    with pytest.raises(ValueError, match=r"that has one beta, .*Received: ELBO\(beta=\{'z': 2.0\}"):
+        rate_distortion(linear_vae(kv.ELBO(beta={"z": 2.0})), X, X)
     with pytest.raises(ValueError, match=r"Received: a model that is not compiled"):
         rate_distortion(kv.VAE(kv.Normal(2), kv.FixedScaleNormal(SIZE), kv.StandardNormal(2)), X, X)
     autoencoder = kv.Autoencoder(keras.layers.Dense(2), kv.FixedScaleNormal(SIZE))

@@ -1,6 +1,5 @@
 """What a model keeps of an example, and what it loses, for each weight of the KL that it may be trained with."""
 
-import json
 import math
 import os
 import zlib
@@ -16,6 +15,7 @@ import numpy as np
 from keras_vae.arguments import not_negative, whole_number, whole_seed
 from keras_vae.evaluation.by_example import bounds, bounds_by_batch
 from keras_vae.evaluation.diagnose import diagnose
+from keras_vae.evaluation.programs import structure_of
 from keras_vae.evaluation.progress import Progress
 from keras_vae.files import require_writable
 from keras_vae.models import LatentVariableModel
@@ -174,7 +174,7 @@ def _checked(betas) -> tuple[float, ...]:
 
 def _require_beta(model: LatentVariableModel) -> None:
     if not model.compiled or "beta" not in model.scheduled_numbers:
-        loss = type(model.loss).__name__ if model.compiled else "a model that is not compiled"
+        loss = repr(model.loss) if model.compiled else "a model that is not compiled"
         raise ValueError(
             "rate_distortion needs a model that is compiled with an objective that has one beta, such as ELBO(). "
             f"Received: {loss}."
@@ -215,7 +215,7 @@ def _as_it_was(model: LatentVariableModel) -> Iterator:
 
 def _point(model, train, test, beta: float, options: dict[str, Any], first, resume) -> RateDistortionPoint:
     """One fit and its scores, or what a file has of them."""
-    optimizer = json.dumps(keras.saving.serialize_keras_object(model.optimizer), sort_keys=True, default=str)
+    optimizer = type(model.optimizer).__name__ + structure_of(model.optimizer)
     path = None if resume is None else Path(resume) / f"beta-{beta}.npz"
     about = {"beta": beta, "loss": model.loss, "optimizer": f"{zlib.crc32(optimizer.encode()):08x}"} | options
     with Progress(path, "rate_distortion", model, **about) as progress:

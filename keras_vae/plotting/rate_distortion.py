@@ -29,7 +29,7 @@ def rate_distortion(found) -> "Figure":
     axes.errorbar(rate, distortion, errors[1], errors[0], color=BLUE, linewidth=1.0, marker="o", markersize=4, zorder=2)
     for point, x, y in zip(found.points, rate, distortion, strict=True):
         axes.annotate(f"beta {point.beta:g}", (x, y), (5, 4), textcoords="offset points", fontsize=8)
-    axes.margins(0.12)
+    axes.margins(x=0.2, y=0.12)  # room for what is written at the last point
     limits = axes.get_xlim(), axes.get_ylim()
     best = found.best.elbo.mean
     axes.axline(
@@ -38,7 +38,7 @@ def rate_distortion(found) -> "Figure":
     axes.set(xlim=limits[0], ylim=limits[1])
     axes.set_xlabel("rate: KL(q(z | x) || p(z)), nats per example", fontsize=8)
     axes.set_ylabel("distortion: -E log p(x | z), nats", fontsize=8)
-    axes.set_title(f"Rate and distortion by beta; best ELBO {best:.2f} at {found.best.beta:g}", fontsize=9)
+    axes.set_title(f"Rate and distortion by beta; best ELBO {best:.2f} at beta {found.best.beta:g}", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="upper right", labelcolor=GREY)
     return figure
 
