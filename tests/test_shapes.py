@@ -100,6 +100,14 @@ def test_splits_hold_each_image_once_and_say_what_it_is(data):
     assert data.classes == data.factor_values["shape"] == ("square", "ellipse", "heart")
 
 
+def test_the_first_images_are_as_varied_as_all(data):
+    """Figures show the first ones."""
+    for column, values in enumerate(data.factor_values.values()):
+        counts = np.bincount(data.factors["test"][:144, column], minlength=len(values))
+        expected = 144 / len(values)
+        assert np.abs(counts - expected).max() < 4 * np.sqrt(expected), "standard errors of images drawn at random"
+
+
 def test_it_says_what_it_is(data):
     assert (data.kind, data.shape, data.value_range) == (kv.Bernoulli, (32, 32, 1), (0.0, 1.0))
     text = str(data)
