@@ -22,7 +22,7 @@ from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
-from keras_vae.evaluation.rate_distortion import RateDistortion, RateDistortionPoint, rate_distortion
+from keras_vae.evaluation.rate_distortion import PerExample, RateDistortion, RateDistortionPoint, rate_distortion
 from keras_vae.evaluation.refine import Estimates, RefinedPosterior, refine_posterior
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "LogLikelihood",
     "NegativeELBO",
     "NegativeLogLikelihood",
+    "PerExample",
     "PosteriorDraws",
     "PosteriorGrid",
     "RateDistortion",
