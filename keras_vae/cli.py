@@ -12,7 +12,7 @@ from keras_vae import __version__, interrupts
 from keras_vae.backend import check_backend
 from keras_vae.files import require_writable
 from keras_vae.refusals import on_command_line
-from keras_vae.run_folder import LIKELIHOODS, NETWORKS, PATIENCE, SIMULATED
+from keras_vae.run_folder import LIKELIHOODS, NAMED, NETWORKS, PATIENCE, SIMULATED
 
 REFUSALS = (
     ValueError,
@@ -91,12 +91,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 DATA_HELP = (
-    "digits (scikit-learn's handwritten digits, embedded; the default), the name of a TensorFlow Datasets image set "
-    "such as mnist, or a path: a table (.csv, .tsv, .parquet, .arrow), .npz, .npy, or a folder of images"
+    "digits (scikit-learn's handwritten digits, embedded; the default), shapes (squares, ellipses and hearts of known "
+    "factors), the name of a TensorFlow Datasets image set such as mnist, or a path: a table (.csv, .tsv, .parquet, "
+    ".arrow), .npz, .npy, or a folder of images (./shapes for one of that name)"
 )
 
 
-ROWS_HELP = "all rows, or the test split of data with splits of their own, such as digits"
+ROWS_HELP = "all rows, or the test split of data with splits of their own, such as digits and shapes"
 
 
 def _not_empty(text: str) -> str:
@@ -239,7 +240,7 @@ def _train(options: argparse.Namespace, command: str) -> None:
     from keras_vae.run import Run, Settings
 
     given = {name: value for name, value in vars(options).items() if name in Settings.names() and value is not None}
-    if given.get("data", "digits") != "digits" and Path(given["data"]).exists():
+    if given.get("data", "digits") not in NAMED and Path(given["data"]).exists():
         given["data"] = str(Path(given["data"]).absolute())  # a run can be resumed from another folder
     if options.resume:
         run = Run.resume(options.output, given)

@@ -113,7 +113,7 @@ def places(tmp_path_factory):
         ("train texts.npy", "train needs numbers. * texts.npy"),
         ("train objects.npz", "train needs an .npz file of numbers. * objects.npz: which holds something else"),
         ("train none.npy", "train needs a file or folder that exists"),
-        ("train nosuchset", "train needs digits, the name of a TFDS image set"),
+        ("train nosuchset", "train needs digits, shapes, the name of a TFDS image set"),
         ("score typed x.npy", "score needs a table (.csv, * x.npy"),
         ("score typed paris.csv", "needs one of Bergen, Oslo * paris.csv, line 2, column 'town': 'Paris'"),
         ("score typed half.csv", "that are counts, * half.csv, line 2, column 'visits'"),

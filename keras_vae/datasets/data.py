@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
+from keras_vae.datasets.factors import Factors
 from keras_vae.datasets.labels import Labels
 from keras_vae.datasets.rows import Rows
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
@@ -34,6 +35,7 @@ class Source:
         table: of rows whose columns are of kinds of their own.
         notes: what was recognised of a file, and what was left out, in words.
         labels: the class of each example, where the source says it.
+        factors: what made each example, where the source knows it.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Source:
     table: Table | None = None
     notes: tuple[str, ...] = ()
     labels: Labels | None = None
+    factors: Factors | None = None
 
     def labelled(self, classes: tuple[str, ...] | None = None) -> "Source":
         """Pairs of the examples and their labels, as places in `classes`, or in the source's own.
@@ -53,7 +56,7 @@ class Source:
         if self.labels is None:
             raise ValueError(
                 "datasets.load needs a source that has labels for labels=True: folders of images by class, an .npz "
-                f"file with y beside x, a TFDS set with a label, or digits. Received: {self.name}, "
+                f"file with y beside x, a TFDS set with a label, digits or shapes. Received: {self.name}, "
                 f"{'; '.join(self.notes) or 'without labels'}."
             )
         labels = self.labels if classes is None else self.labels.among(classes, self.name)
@@ -92,6 +95,9 @@ class Data:
         classes: names of the classes, or None.
         mean: where a `Bernoulli` fits, the share of ones of each value in training, shape `shape`; of large data, in a
             sample.
+        factors: by split, in the order of `labels`, what made each example: places in `factor_values`, int64 of shape
+            (examples, factors). None where the source does not know it, as "shapes" does.
+        factor_values: the values of each factor by its name, in the order of the columns of `factors`, or None.
     """
 
     name: str
@@ -115,6 +121,8 @@ class Data:
     labels: dict[str, np.ndarray] | None = None
     classes: tuple[str, ...] | None = None
     mean: np.ndarray | None = None
+    factors: dict[str, np.ndarray] | None = None
+    factor_values: dict[str, tuple] | None = None
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -146,6 +154,7 @@ class Data:
             f"Observations: {self.observation}; values from {low:g} to {high:g}; likelihood {self.kind.__name__}"
             + (f"\n{self.table}" if self.table else f"\ncolumns: {self._names()}" if self.columns else "")
             + (f"\n{Labels(self.classes, self.labels)}" if self.classes and self.labels else "")
+            + (f"\n{Factors(self.factor_values, self.factors)}" if self.factor_values and self.factors else "")
             + "".join(f"\n{note}" for note in self.notes)
         )
 
@@ -234,8 +243,14 @@ def observe(
         fingerprint=_fingerprint(sample, sizes, kind.__name__, observation.words, source.columns, str(source.table)),
         labels=dict(source.labels.numbers) if source.labels else None,
         classes=source.labels.classes if source.labels else None,
-        mean=np.asarray(sample.mean(axis=0, dtype=np.float64)) / (levels or 1.0) if issubclass(kind, Bernoulli) else None,
+        mean=_mean(sample) / (levels or 1.0) if issubclass(kind, Bernoulli) else None,
+        factors=dict(source.factors.numbers) if source.factors else None,
+        factor_values=dict(source.factors.values) if source.factors else None,
     )
+
+
+def _mean(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array.mean(axis=0, dtype=np.float64))
 
 
 @dataclass(frozen=True)

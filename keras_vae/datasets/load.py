@@ -12,6 +12,7 @@ from keras_vae.datasets.cells import BINARIES, TEXTS, is_table
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import Size, folder_source
+from keras_vae.datasets.shapes import shapes_source
 from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
 from keras_vae.distributions import Columns, DistributionLayer, GreyLevels, Standardized
@@ -38,6 +39,9 @@ def load(
     """Train, validation and test pipelines of a named data set or of your own files.
 
     - "digits": 1,797 handwritten digits of 8x8 pixels, embedded in scikit-learn.
+    - "shapes": 13,824 binary images of 32x32 pixels that are made here, one for each setting of five factors: a square,
+      ellipse or heart, its scale, rotation, column and row. `data.factors` and `data.factor_values` have them. No two
+      are the same: their entropy is log(13,824) = 9.53 nats.
     - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
@@ -49,8 +53,10 @@ def load(
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas, Windows-1252 and UTF-16 are recognised, and said by `print(data)`.
 
-    Classes are those of digits and of TFDS, subfolders of images, one for each class, and whole numbers, texts or
-    booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
+    "digits" and "shapes" are these sets even where there is a folder of that name: "./shapes" is the folder.
+
+    Classes are those of digits, shapes and of TFDS, subfolders of images, one for each class, and whole numbers, texts
+    or booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
 
     Text files and frames are held in memory. A Parquet or Arrow file of more than 1 GiB, as it is or as float64, is
     read in parts. Its numbers go, 8 bytes each, to temporary files on the disk of the folder that the environment
@@ -107,7 +113,7 @@ def load(
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
     seed = whole_seed("datasets.load", seed)
     size = Size(resize, crop)
-    if size != Size() and not (isinstance(source, str | os.PathLike) and Path(source).is_dir()):
+    if size != Size() and not _is_folder(source):
         raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {_title(source)}.")
     names, table = _columns_of(like)
     typed = likelihood is Columns or isinstance(likelihood, Mapping) or table is not None
@@ -173,9 +179,9 @@ def _find(
             raise ValueError(f"datasets.load needs a name, a path or {TABLES}. Received: a {type(source).__name__}.")
         return numeric_source(source, seed, like, whole)
     path = Path(source)
-    if source == "digits":
-        return _digits(seed)
-    if path.is_dir():
+    if isinstance(source, str) and source in NAMED:
+        return NAMED[source](seed)
+    if _is_folder(source):
         return folder_source(path, seed, whole, size)
     if is_table(path):
         _require_file(path)
@@ -209,6 +215,13 @@ def _find_table(source, seed: int, likelihood, like, table: Table | None, whole:
     return typed_source(source, seed, kinds, table, whole)
 
 
+def _is_folder(source) -> bool:
+    """Whether a path leads to a folder; the name of one of our sets is no path."""
+    if isinstance(source, str) and source in NAMED:
+        return False
+    return isinstance(source, str | os.PathLike) and Path(source).is_dir()
+
+
 def _title(source) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
 
@@ -226,3 +239,6 @@ def _digits(seed: int) -> Source:
     digits = load_digits()
     images = digits.images.astype("uint8")[..., None]  # [1797, 8, 8, 1], grey levels 0 to 16
     return array_source("digits", images, seed, levels=16.0, targets=digits.target)
+
+
+NAMED = {"digits": _digits, "shapes": shapes_source}  # from the seed of the split to a source

@@ -22,6 +22,7 @@ from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from keras_vae.evaluation.rate_distortion import PerExample, RateDistortion, RateDistortionPoint, rate_distortion
 from keras_vae.evaluation.refine import Estimates, RefinedPosterior, refine_posterior
 
 __all__ = [
@@ -40,8 +41,11 @@ __all__ = [
     "LogLikelihood",
     "NegativeELBO",
     "NegativeLogLikelihood",
+    "PerExample",
     "PosteriorDraws",
     "PosteriorGrid",
+    "RateDistortion",
+    "RateDistortionPoint",
     "ReconstructionProbability",
     "RefinedPosterior",
     "Simulated",
@@ -58,6 +62,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_of_missing",
     "posterior_on_grid",
+    "rate_distortion",
     "refine_posterior",
     "simulate",
 ]

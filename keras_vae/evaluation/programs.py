@@ -59,8 +59,8 @@ def repays_xla(model: keras.Model) -> bool:
     return bool(tf.config.list_logical_devices("GPU")) and prefers_xla(model)
 
 
-def structure_of(model: keras.Model) -> str:
-    """What a model is made of, without the names of its layers, which count up with every layer that is made."""
+def structure_of(model) -> str:
+    """What a model or an optimizer is made of, without names, which count up with every layer that is made."""
 
     def without_names(part):
         if isinstance(part, dict):

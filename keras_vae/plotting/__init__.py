@@ -25,6 +25,7 @@ from keras_vae.plotting.images import (
     rows_of_units,
     value_limits,
 )
+from keras_vae.plotting.rate_distortion import rate_distortion as rate_distortion
 
 if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.figure import Figure
