@@ -12,9 +12,16 @@ import keras_vae as kv
 
 
 def arguments(text: str, epochs: int, **defaults) -> argparse.Namespace:
-    """Options of a comparison: epochs, batch size, learning rate, samples of the score, images of the score."""
+    """Options of a comparison: epochs, batch size, learning rate, samples and images of the score, how many seeds."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = {"epochs": epochs, "batch_size": 100, "learning_rate": 1e-3, "samples": 500, "images": 10_000} | defaults
+    numbers = {
+        "epochs": epochs,
+        "batch_size": 100,
+        "learning_rate": 1e-3,
+        "samples": 500,
+        "images": 10_000,
+        "seeds": 1,
+    } | defaults
     for name, value in numbers.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"default {value:g}")
     return parser.parse_args()
@@ -32,30 +39,41 @@ def train(model, data, options: argparse.Namespace, objective=None, callbacks=()
 
 
 def compare(trained: Callable, choices: dict, test, options: argparse.Namespace) -> None:
-    """Trains a model for each choice, and prints its ELBO and log p(x), and what the others have over the first.
+    """Trains a model for each choice and seed, prints ELBO and log p(x), and what the others have over the first.
 
     Args:
-        trained: from a choice to a trained model.
+        trained: from a choice and a seed to a trained model.
         choices: by name.
         test: pipeline of test batches.
         options: see `arguments`.
     """
     test = test.take(math.ceil(options.images / options.batch_size))
-    first, lines = None, []
-    for name, choice in choices.items():
-        print(f"\n{name}")
-        keras.utils.set_random_seed(0)
-        model = trained(choice)
-        model.compile(loss=kv.ELBO())  # the score is the same for all, whatever they were trained with
-        elbo = -model.evaluate(test, verbose=0, return_dict=True)["loss"]
-        score = kv.evaluation.log_likelihood(model, test, samples=options.samples)
-        line = f"{name:32s} ELBO {elbo:9.3f}   log p(x) {score.mean:9.3f} +- {score.standard_error:.3f}"
-        if first is None:
-            first = elbo, score
-        else:
-            gain = score.values.astype(np.float64) - first[1].values
-            error = gain.std(ddof=1) / math.sqrt(len(gain))
-            line += f"   over the first: ELBO {elbo - first[0]:+.3f}, log p(x) {gain.mean():+.3f} +- {error:.3f}"
-        lines.append(line)
-    print(f"\nNats for each of {len(score.values):,} test images, {options.epochs} epochs each")
-    print("\n".join(lines))
+    elbos: dict[str, list[float]] = {name: [] for name in choices}
+    values: dict[str, list[np.ndarray]] = {name: [] for name in choices}
+    for seed in range(options.seeds):
+        for name, choice in choices.items():
+            print(f"\n{name}, seed {seed}", flush=True)
+            keras.utils.set_random_seed(seed)
+            model = trained(choice, seed)
+            model.compile(loss=kv.ELBO())  # the score is the same for all, whatever they were trained with
+            elbos[name].append(-model.evaluate(test, verbose=0, return_dict=True)["loss"])
+            score = kv.evaluation.log_likelihood(model, test, samples=options.samples, verbose=0)
+            values[name].append(score.values.astype(np.float64))
+    images = len(values[name][0])
+    print(f"\nNats for each of {images:,} test images, {options.epochs} epochs each, {options.seeds} seeds")
+    first = next(iter(choices))
+    for name in choices:
+        line = f"{name:32s} ELBO {np.mean(elbos[name]):9.3f}   log p(x) {mean_and_error(values[name])}"
+        if name != first:
+            gains = [ours - theirs for ours, theirs in zip(values[name], values[first], strict=True)]
+            elbo = np.mean(elbos[name]) - np.mean(elbos[first])
+            line += f"   over the first: ELBO {elbo:+.3f}, log p(x) {mean_and_error(gains, sign='+')}"
+        print(line)
+
+
+def mean_and_error(by_seed: list[np.ndarray], sign: str = "") -> str:
+    """The mean of values by seed and image, and its standard error: over the seeds, or of one seed over the images."""
+    means = [values.mean() for values in by_seed]
+    of = means if len(means) > 1 else by_seed[0]
+    text = f"{np.mean(means):{sign}.3f} +- {np.std(of, ddof=1) / math.sqrt(len(of)):.3f}"
+    return text + (f" ({', '.join(f'{mean:{sign}.2f}' for mean in means)})" if len(means) > 1 else "")

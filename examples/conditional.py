@@ -12,25 +12,26 @@ import keras_vae as kv
 LATENTS, LABELS, PIXELS = 50, 10, 784
 
 
-def unconditional() -> kv.VAE:
+def unconditional(data: kv.datasets.Data, seed: int) -> kv.VAE:
     """784 - 200 - 200 - 50 and back; it ignores the labels."""
-    shape = (28, 28, 1)
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[200, 200], activation="tanh")),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[200, 200], activation="tanh")),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
         prior=kv.StandardNormal(LATENTS),
+        seed=seed,
     )
 
 
-def conditional() -> kv.ConditionalVAE:
+def conditional(data: kv.datasets.Data, seed: int) -> kv.ConditionalVAE:
     """The same with the label in posterior, likelihood and prior."""
     encoder = kv.dense_encoder(PIXELS + LABELS, units=[200, 200], activation="tanh")
     decoder = kv.dense_decoder(LATENTS + LABELS, units=[200, 200], activation="tanh")
     return kv.ConditionalVAE(
         posterior=kv.Normal(LATENTS, kv.Concatenated(encoder)),
-        likelihood=kv.Bernoulli((28, 28, 1), kv.Concatenated(decoder)),
+        likelihood=data.likelihood(kv.Concatenated(decoder)),
         prior=kv.Normal(LATENTS),
         condition_shape=LABELS,
+        seed=seed,
     )
 
 
@@ -39,8 +40,8 @@ def main() -> None:
     options = arguments(__doc__, epochs=30)
     data = kv.datasets.load("mnist", options.batch_size, labels=True)  # pairs of images and one-hot labels
 
-    def trained(build):
-        return train(build(), data, options)
+    def trained(build, seed):
+        return train(build(data, seed), data, options)
 
     compare(trained, {"unconditional": unconditional, "conditional": conditional}, data.test, options)
 

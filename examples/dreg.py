@@ -12,12 +12,13 @@ import keras_vae as kv
 LATENTS = 50
 
 
-def build_model(shape: tuple[int, ...]) -> kv.VAE:
+def build_model(data: kv.datasets.Data, seed: int) -> kv.VAE:
     """One stochastic layer between two networks of 200-200 tanh units."""
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[200, 200], activation="tanh")),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[200, 200], activation="tanh")),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[200, 200], activation="tanh")),
         prior=kv.StandardNormal(LATENTS),
+        seed=seed,
     )
 
 
@@ -31,8 +32,8 @@ def main() -> None:
         "ELBO": kv.ELBO(samples=options.draws),
     }
 
-    def trained(objective):
-        return train(build_model(data.shape), data, options, objective)
+    def trained(objective, seed):
+        return train(build_model(data, seed), data, options, objective)
 
     compare(trained, objectives, data.test, options)
 

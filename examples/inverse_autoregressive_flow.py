@@ -13,12 +13,13 @@ import keras_vae as kv
 LATENTS = 32
 
 
-def build_model(shape: tuple[int, ...], posterior: type[kv.DistributionLayer]) -> kv.VAE:
+def build_model(data: kv.datasets.Data, posterior: type[kv.DistributionLayer], seed: int) -> kv.VAE:
     """The same networks for each family of posteriors."""
     return kv.VAE(
-        posterior=posterior(LATENTS, kv.dense_encoder(shape, units=[300, 300], activation="elu")),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[300, 300], activation="elu")),
+        posterior=posterior(LATENTS, kv.dense_encoder(data.shape, units=[300, 300], activation="elu")),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[300, 300], activation="elu")),
         prior=kv.StandardNormal(LATENTS),
+        seed=seed,
     )
 
 
@@ -27,8 +28,8 @@ def main() -> None:
     options = arguments(__doc__, epochs=30)
     data = kv.datasets.load("mnist", batch_size=options.batch_size, likelihood=kv.Bernoulli)
 
-    def trained(posterior):
-        return train(build_model(data.shape, posterior), data, options)
+    def trained(posterior, seed):
+        return train(build_model(data, posterior, seed), data, options)
 
     posteriors = {cls.__name__: cls for cls in (kv.Normal, kv.InverseAutoregressiveFlow)}
     compare(trained, posteriors, data.test, options)

@@ -15,27 +15,29 @@ import keras_vae as kv
 LATENTS = 50
 
 
-def one_layer(shape: tuple[int, ...]) -> kv.VAE:
+def one_layer(data: kv.datasets.Data, seed: int) -> kv.VAE:
     """784 - 200 - 200 - 50 and back."""
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[200, 200])),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[200, 200])),
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[200, 200])),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[200, 200])),
         prior=kv.StandardNormal(LATENTS),
+        seed=seed,
     )
 
 
-def two_layers(shape: tuple[int, ...]) -> kv.HierarchicalVAE:
+def two_layers(data: kv.datasets.Data, seed: int) -> kv.HierarchicalVAE:
     """784 - 200 - 200 - 50 - 100 - 100 - 50 and back."""
     return kv.HierarchicalVAE(
         posteriors=[
-            kv.Normal(LATENTS, kv.dense_encoder(shape, units=[200, 200])),
+            kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[200, 200])),
             kv.Normal(LATENTS, kv.dense_encoder(LATENTS, units=[100, 100])),
         ],
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[200, 200])),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[200, 200])),
         priors=[
             kv.FixedScaleNormal(LATENTS, kv.dense_decoder(LATENTS, units=[100, 100])),
             kv.StandardNormal(LATENTS),
         ],
+        seed=seed,
     )
 
 
@@ -44,9 +46,9 @@ def main() -> None:
     options = arguments(__doc__, epochs=30)
     data = kv.datasets.load("mnist", batch_size=options.batch_size, likelihood=kv.Bernoulli)
 
-    def trained(build):
+    def trained(build, seed):
         warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs // 3)
-        return train(build(data.shape), data, options, callbacks=[warm_up])
+        return train(build(data, seed), data, options, callbacks=[warm_up])
 
     compare(trained, {"one layer": one_layer, "two layers": two_layers}, data.test, options)
 

@@ -16,18 +16,19 @@ LATENTS = 40
 COMPONENTS = 100
 
 
-def build_model(shape: tuple[int, ...], prior: kv.DistributionLayer) -> kv.VAE:
+def build_model(data: kv.datasets.Data, prior: kv.DistributionLayer, seed: int) -> kv.VAE:
     """300-300 units on both sides."""
     return kv.VAE(
-        posterior=kv.Normal(LATENTS, kv.dense_encoder(shape, units=[300, 300])),
-        likelihood=kv.Bernoulli(shape, kv.dense_decoder(LATENTS, units=[300, 300])),
+        posterior=kv.Normal(LATENTS, kv.dense_encoder(data.shape, units=[300, 300])),
+        likelihood=data.likelihood(kv.dense_decoder(LATENTS, units=[300, 300])),
         prior=prior,
+        seed=seed,
     )
 
 
-def trained(data, options, prior_class) -> kv.VAE:
+def trained(data, options, prior_class, seed) -> kv.VAE:
     """With beta rising from 0 to 1 in the first epochs."""
-    model = build_model(data.shape, prior_class(LATENTS))
+    model = build_model(data, prior_class(LATENTS), seed)
     model.build((None, *data.shape))
     if isinstance(model.prior, kv.VampPrior):
         images = np.concatenate(list(data.train.take(-(-COMPONENTS // options.batch_size))))
