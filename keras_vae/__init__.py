@@ -78,6 +78,7 @@ _HOMES = {
     "Autoencoder": "models",
     "VariationalAutodecoder": "models",
     "PerExample": "distributions",
+    "PerExampleOnDisk": "distributions",
     "RowwiseAdam": "optimizers",
     "MaskingNoise": "networks",
     "GaussianNoise": "networks",

@@ -5,6 +5,17 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from keras_vae.stored_rows import Taken, stored_in
+
+NOT_STORED = (
+    "amsgrad",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "gradient_accumulation_steps",
+    "use_ema",
+    "weight_decay",
+)
 REST = "model"  # the group of all weights that are in no other
 
 
@@ -18,14 +29,16 @@ def weight_groups(model: keras.Model) -> dict[str, list[keras.Variable]]:
     return {REST: [weight for weight in model.trainable_weights if id(weight) not in taken]} | members
 
 
-def losses_and_weights(model: keras.Model, losses: dict) -> list[tuple[list[keras.Variable], object]]:
+def losses_and_weights(model: keras.Model, losses: dict, taken: Sequence[Taken] = ()) -> list[tuple[list, object]]:
     """Each loss, and the weights that it trains: those of its group; of `REST` also those of groups without a loss.
 
     Args:
         losses: by group, `REST` among them.
+        taken: rows that the step has taken, whose values belong to `REST`.
     """
     groups = weight_groups(model)
-    pooled = [weight for name in groups if name == REST or name not in losses for weight in groups[name]]
+    pooled: list = [weight for name in groups if name == REST or name not in losses for weight in groups[name]]
+    pooled += [each.values for each in taken]
     return [(pooled if name == REST else groups[name], loss) for name, loss in losses.items()]
 
 
@@ -38,6 +51,8 @@ def build_optimizer(model: keras.Model) -> None:
     if isinstance(groups, OptimizerGroups) and not groups.built:
         groups.members = [(name, weight) for name, weights in weight_groups(model).items() for weight in weights]
     optimizer.build(model.trainable_weights)
+    for rows in stored_in(model):
+        rows.forget_moments()
 
 
 @keras.saving.register_keras_serializable("keras_vae")
@@ -136,19 +151,50 @@ class RowwiseAdam(keras.optimizers.Adam):
         """Updates a weight; of a gradient of rows, `tf.IndexedSlices`, these rows alone."""
         if not isinstance(gradient, tf.IndexedSlices):
             return super().update_step(gradient, variable, learning_rate)
-        rows, place = gradient.indices, self._get_variable_index(variable)
+        place = self._get_variable_index(variable)
+        kept = [variable, self._momentums[place].value, self._velocities[place].value]
+        old = [tf.gather(each, gradient.indices) for each in kept]
+        new = self._moved(old, gradient.indices, gradient.values, learning_rate)
+        for each, values in zip(kept, new, strict=True):
+            each.scatter_update(tf.IndexedSlices(values, gradient.indices))
+
+    def update_stored(self, taken: Taken, gradient: tf.Tensor) -> None:
+        """Updates rows on disk, and their moments.
+
+        Args:
+            taken: rows that a step has taken.
+            gradient: of their values.
+        """
+        numbers = tf.maximum(taken.numbers, 0)
+        old = tf.unstack(taken.rows.read(numbers), axis=1)
+        taken.rows.write(numbers, tf.stack(self._moved(old, numbers, gradient, self.learning_rate), axis=1))
+
+    def _moved(self, old: Sequence[tf.Tensor], numbers, gradient, learning_rate) -> list[tf.Tensor]:
+        """Values and both moments of rows after a step, from those before it."""
+        values, first, second = old
         # Twice in a batch, a row gets the sum of its gradients, at both of its places.
-        same = tf.cast(rows[:, None] == rows[None, :], gradient.values.dtype)
-        values = tf.tensordot(same, gradient.values, 1)
+        same = tf.cast(numbers[:, None] == numbers[None, :], gradient.dtype)
+        gradient = tf.tensordot(same, gradient, 1)
+        # A row that only stands in the place of an example of which nothing is known has no gradient at all.
+        used = tf.reduce_any(gradient != 0, axis=list(range(1, len(gradient.shape))), keepdims=True)
         step, rate = tf.cast(self.iterations + 1, values.dtype), tf.cast(learning_rate, values.dtype)
+        first = self.beta_1 * first + (1 - self.beta_1) * gradient
+        second = self.beta_2 * second + (1 - self.beta_2) * gradient**2
+        direction, scale = first / (1 - self.beta_1**step), tf.sqrt(second / (1 - self.beta_2**step))
+        new = values - rate * direction / (scale + self.epsilon), first, second
+        return [tf.where(used, after, before) for after, before in zip(new, old, strict=True)]
 
-        def moment(of_all, decay, new):
-            """The moment of the rows, without its bias."""
-            updated = decay * tf.gather(of_all, rows) + (1 - decay) * new
-            of_all.scatter_update(tf.IndexedSlices(updated, rows))
-            return updated / (1 - decay**step)
 
-        first = moment(self._momentums[place].value, self.beta_1, values)
-        second = moment(self._velocities[place].value, self.beta_2, values**2)
-        updated = tf.gather(variable, rows) - rate * first / (tf.sqrt(second) + self.epsilon)
-        variable.scatter_update(tf.IndexedSlices(updated, rows))
+def check_for_stored(owner: str, optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises `ValueError` for an optimizer that would not train rows on disk as it says.
+
+    Args:
+        owner: "VariationalAutodecoder.compile", for the message.
+        optimizer: as compiled.
+    """
+    needs = f"{owner} needs optimizer to be RowwiseAdam for parameters on disk"
+    if not isinstance(optimizer, RowwiseAdam):
+        raise ValueError(f"{needs}. Received: {type(optimizer).__name__}.")
+    given = {name: getattr(optimizer, name) for name in NOT_STORED if getattr(optimizer, name)}
+    if given:
+        raise ValueError(f"{needs}, without options that Keras applies to weights in memory alone. Received: {given}.")

@@ -13,12 +13,13 @@ import keras_vae as kv
 
 @dataclass(frozen=True)
 class Case:
-    """A model that contains the class, and data for it; `targets` are the conditions of a conditional model."""
+    """A model that contains the class, and data for it; `targets` are conditions, or numbers of examples."""
 
     model: Callable[[], kv.LatentVariableModel]
     data: Callable[[], np.ndarray]
     objective: Callable[[], kv.Objective] = kv.ELBO
     targets: Callable[[], np.ndarray] | None = None
+    optimizer: Callable[[float], keras.optimizers.Optimizer] = keras.optimizers.Adam
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """x and y of `fit`."""
@@ -29,7 +30,7 @@ class Case:
         keras.utils.set_random_seed(0)
         model = self.model()
         options = {"jit_compile": False} | kwargs
-        model.compile(optimizer or keras.optimizers.Adam(1e-2), loss=self.objective(), **options)
+        model.compile(optimizer or self.optimizer(1e-2), loss=self.objective(), **options)
         return model
 
 
@@ -318,14 +319,27 @@ def autoencoder(shape, likelihood, corruption) -> Callable[[], kv.Autoencoder]:
     return build
 
 
-def autodecoder() -> kv.VariationalAutodecoder:
-    posterior = kv.PerExample(kv.Normal(2), examples=12)
-    return kv.VariationalAutodecoder(posterior, kv.Bernoulli(5, decoder(2)), kv.StandardNormal(2))
+def autodecoder(posterior) -> Callable[[], kv.VariationalAutodecoder]:
+    def build():
+        of_examples = posterior(kv.Normal(2), examples=12)
+        return kv.VariationalAutodecoder(of_examples, kv.Bernoulli(5, decoder(2)), kv.StandardNormal(2))
+
+    return build
 
 
-# Models that have no trainable weights, no posterior, or a posterior without a network: tests/test_linear.py,
-# tests/test_autoencoder.py and tests/test_autodecoder.py make those checks of the conformance suite on these tables
-# that it does not make itself.
+def numbers() -> np.ndarray:
+    return np.arange(12, dtype="int32")
+
+
+AUTODECODERS = {
+    "PerExample": Case(autodecoder(kv.PerExample), lambda: binary_images((5,)), targets=numbers),
+    "PerExampleOnDisk": Case(
+        autodecoder(kv.PerExampleOnDisk), lambda: binary_images((5,)), targets=numbers, optimizer=kv.RowwiseAdam
+    ),
+}
+
+# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make those
+# checks of the conformance suite on these tables that it does not make itself.
 LINEAR = {
     "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
     "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),
@@ -333,7 +347,4 @@ LINEAR = {
 AUTOENCODERS = {
     "MaskingNoise": Case(autoencoder((8, 8, 1), kv.Bernoulli, kv.MaskingNoise), binary_images),
     "GaussianNoise": Case(autoencoder(5, kv.LearnedScaleNormal, kv.GaussianNoise), vectors, lambda: kv.ELBO(samples=3)),
-}
-AUTODECODERS = {
-    "PerExample": Case(autodecoder, lambda: binary_images((5,)), targets=lambda: np.arange(12, dtype="int32")),
 }

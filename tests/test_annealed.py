@@ -82,7 +82,7 @@ def test_groups_of_chains_fit_into_memory_and_batches_go_on_from_a_file(narrow, 
     assert whole.mean == pytest.approx(parts.mean, abs=4 * errors)
     with pytest.raises(ValueError, match=r"needs memory for one chain.*memory=100 bytes, a batch of 10"):
         annealed_importance_sampling(narrow, simulated, memory=100, **options)
-    monkeypatch.setattr(annealed._Chains, "bound", None)  # all is in the file
+    monkeypatch.setattr(annealed._Chains, "bounds", None)  # all is in the file
     again = annealed_importance_sampling(narrow, simulated, memory=memory, resume=path, **options)
     np.testing.assert_array_equal(again.upper, parts.upper)
     with pytest.raises(ValueError, match="annealed_importance_sampling needs resume to name a new file"):

@@ -295,6 +295,20 @@ def test_a_fixed_scale_far_from_the_residuals(linear, noise, ill):
         assert re.search(rf"LearnedScaleNormal or .* FixedScaleNormal\(scale={found.residual_ratio:.2g}\)", str(found))
 
 
+@pytest.mark.parametrize(
+    ("scale", "expected"), [(0.3, []), (10.0, ["posterior collapse", "fixed scale far from the residuals"])]
+)
+def test_a_model_trained_with_a_fixed_scale(scale, expected):
+    """That of the noise, and one that is larger than all of x: z has nothing to say."""
+    x = (Z @ SEPARATE.T + 0.3 * NOISE).astype("float32")
+    likelihood = kv.FixedScaleNormal(SIZE, decoder(LATENT), scale=scale)
+    model = kv.VAE(kv.Normal(LATENT, encoder(SIZE)), likelihood, kv.StandardNormal(LATENT))
+    model.compile(keras.optimizers.Adam(0.02))
+    model.fit(x, epochs=20, batch_size=50, verbose=0)
+    found = diagnose(model, x[:300], samples=20)
+    assert illnesses(found) == expected, str(found)
+
+
 def test_scales_at_their_limit():
     """A value that never changes: its density grows without end. The same model of values that do change is healthy."""
     model = kv.VAE(kv.Normal(2, encoder(5)), kv.Normal(5, decoder(2)), kv.StandardNormal(2))

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import keras_vae as kv
 from keras_vae import cli
 from keras_vae.datasets import load
-from keras_vae.datasets.rows import StreamRows
+from keras_vae.datasets.rows import StreamRows, as_they_are, one_hot
 
 RNG = np.random.default_rng(0)
 SPLITS = ("train", "validation", "test")
@@ -237,7 +237,7 @@ def test_pairs_have_the_order_and_the_draws_of_data_without_labels(tmp_path, sou
 
 def test_streams_have_labels_too():
     stream = StreamRows(tf.data.Dataset.range(40).map(lambda i: i[None]), 40, (1,), buffer=16)
-    labelled = stream.labelled(np.arange(40) % 3, 3)
+    labelled = stream.paired(one_hot(np.arange(40) % 3, 3))
     plain, pairs = (
         part.training(0, lambda stored, epoch, number: stored, batch_size=8, drop_remainder=False)
         for part in (stream, labelled)
@@ -248,6 +248,45 @@ def test_streams_have_labels_too():
         np.testing.assert_array_equal(x, rows(plain))
         np.testing.assert_array_equal(y, np.eye(3)[x[:, 0] % 3])
     np.testing.assert_array_equal(labelled.sample(5), stream.sample(5))
+
+
+# --- numbers in the place of labels -----------------------------------------------------------------------------------
+
+
+def test_examples_are_numbered(tmp_path):
+    """In the order in which those of train are stored, whatever the order of an epoch."""
+    np.save(tmp_path / "a.npy", np.arange(60.0)[:, None] * [1.0, 2.0])
+    data = load(tmp_path / "a.npy", batch_size=7, numbers=True, seed=3)
+    assert data.train.element_spec[1] == tf.TensorSpec([None], tf.int32)
+    for _ in range(2):
+        x, numbers = (np.concatenate(part) for part in zip(*data.train, strict=True))
+        assert not np.array_equal(numbers, np.sort(numbers))
+        np.testing.assert_array_equal(np.sort(numbers), np.arange(data.sizes["train"]))
+        assert np.all(np.diff(x[np.argsort(numbers), 0]) > 0)
+    for split in (data.validation, data.test):
+        assert {-1} == {number for _, numbers in split for number in numbers.numpy().tolist()}
+    with pytest.raises(ValueError, match=r"load needs labels or numbers, one of the two\. Received: both"):
+        load("digits", labels=True, numbers=True)
+
+
+def test_streams_have_numbers_too():
+    pairs = StreamRows(tf.data.Dataset.range(40), 40, ()).paired(as_they_are)
+    for x, numbers in pairs.training(0, lambda stored, *_: stored, 16, False):
+        np.testing.assert_array_equal(x, numbers)
+        assert numbers.dtype == tf.int32
+
+
+def test_examples_on_disk_are_trained_with_parameters_on_disk(tmp_path):
+    x = RNG.normal(size=(60, 1)) * [1.0, -2.0, 0.5]
+    np.save(tmp_path / "a.npy", x)
+    data = load(tmp_path / "a.npy", batch_size=12, numbers=True)
+    posterior = kv.PerExampleOnDisk(kv.Normal(1), examples=data.sizes["train"])
+    model = kv.VariationalAutodecoder(posterior, data.likelihood(kv.dense_decoder(1, [8])), kv.StandardNormal(1))
+    model.compile(kv.RowwiseAdam(0.05))
+    history = model.fit(data.train, epochs=8, verbose=0, validation_data=data.validation).history
+    assert history["loss"][-1] < history["loss"][0]
+    new = kv.evaluation.refine_posterior(model, data.test, kv.Normal(1), steps=50, draws=20, samples=2, verbose=0)
+    assert new.amortization_gap.mean > 0, "of new examples nothing was known"
 
 
 def test_classes_are_those_of_the_data_that_are_like(tmp_path):

@@ -8,11 +8,12 @@ import warnings
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_vae import keras_names
 from keras_vae.files import replacing
 from keras_vae.replicas import multi_worker, smallest, worker
+from keras_vae.stored_rows import stored_in
+from keras_vae.training.finite import first_broken
 
 
 class BackupAndRestore(keras.callbacks.Callback):
@@ -82,16 +83,14 @@ class BackupAndRestore(keras.callbacks.Callback):
                 file.unlink()
 
     def _require_finite(self, epoch: int) -> None:
-        for variable in [*self.model.weights, *self.model.optimizer.variables]:
-            values = keras.ops.convert_to_numpy(variable)
-            if values.dtype.kind not in "biu" and not np.isfinite(values.astype(np.float32)).all():
-                kept = (
-                    f"That of epoch {self.finished_epochs} is kept." if self.finished_epochs else "There is none yet."
-                )
-                raise FloatingPointError(
-                    f"BackupAndRestore needs finite weights and optimizer for a checkpoint. Received: {variable.path} "
-                    f"with NaN or infinity after epoch {epoch + 1}. {kept}"
-                )
+        broken = first_broken([*self.model.weights, *self.model.optimizer.variables])
+        broken = broken or next((rows.path for rows in stored_in(self.model) if not rows.are_finite()), None)
+        if broken:
+            kept = f"That of epoch {self.finished_epochs} is kept." if self.finished_epochs else "There is none yet."
+            raise FloatingPointError(
+                f"BackupAndRestore needs finite weights and optimizer for a checkpoint. Received: {broken} "
+                f"with NaN or infinity after epoch {epoch + 1}. {kept}"
+            )
 
 
 class HistoryLogger(keras.callbacks.Callback):

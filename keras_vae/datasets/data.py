@@ -14,7 +14,7 @@ from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.factors import Factors
 from keras_vae.datasets.labels import Labels
-from keras_vae.datasets.rows import Rows
+from keras_vae.datasets.rows import Rows, as_they_are, one_hot, unknown
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
 from keras_vae.distributions.standardized import in_parts
 from keras_vae.noise import fold
@@ -60,8 +60,15 @@ class Source:
                 f"{'; '.join(self.notes) or 'without labels'}."
             )
         labels = self.labels if classes is None else self.labels.among(classes, self.name)
-        splits = {name: rows.labelled(labels.numbers[name], len(labels.classes)) for name, rows in self.splits.items()}
+        splits = {
+            name: rows.paired(one_hot(labels.numbers[name], len(labels.classes))) for name, rows in self.splits.items()
+        }
         return dataclasses.replace(self, splits=splits, labels=labels)
+
+    def numbered(self) -> "Source":
+        """Pairs of the examples and their numbers among those of train, -1 for all that are not."""
+        splits = {name: rows.paired(as_they_are if name == "train" else unknown) for name, rows in self.splits.items()}
+        return dataclasses.replace(self, splits=splits)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Data:
 
     Tables, vectors and series are in their own units, float64: the likelihood standardises them. Images are float32.
     With `load(..., labels=True)` batches are pairs of observations and labels, one-hot, float32 of shape (batch,
-    classes).
+    classes); with `numbers=True` of observations and their numbers in `train`, int32 of shape (batch,).
 
     Attributes:
         name: what was loaded.
@@ -342,7 +349,7 @@ def _continuous(source: Source, binary: bool, rank: int) -> Observation:
 
 
 def _observed(observation: Observation, stored, seed: tf.Tensor):
-    """Observations of what is stored, beside their labels where it has them."""
+    """Observations of what is stored, beside their targets where it has them."""
     if isinstance(stored, tuple):
         return observation(stored[0], seed), stored[1]
     return observation(stored, seed)

@@ -35,6 +35,7 @@ def load(
     crop: tuple[int, int] | None = None,
     grey_levels: bool = False,
     labels: bool = False,
+    numbers: bool = False,
 ) -> Data:
     """Train, validation and test pipelines of a named data set or of your own files.
 
@@ -99,19 +100,25 @@ def load(
             needs, and it is asked, and served, in these units. Other data are as they are.
         labels: whether batches are pairs (x, y) of observations and labels, one-hot vectors, float32 of shape (batch,
             classes), for models with a condition.
+        numbers: whether batches are pairs (x, y) of observations and their numbers, int32 of shape (batch,), for
+            `VariationalAutodecoder`: of train from 0 to `sizes["train"]` - 1, in the order in which it is stored; of
+            validation and test -1, for examples of which nothing is known.
 
     Returns:
         A `Data`; `print` it to read what was chosen.
 
     Raises:
         ValueError: for files that do not hold what is described above, with what and where; for a split that has no
-            whole batch under `drop_remainder`, and for a source without labels under `labels=True`.
+            whole batch under `drop_remainder`, for a source without labels under `labels=True`, and for labels and
+            numbers at once.
         OSError: for a table larger than memory, where the disk has no room for its numbers.
         FileNotFoundError: for a path that does not exist, and for a TFDS data set that can not be downloaded.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"datasets.load needs batch_size to be a whole number, 1 or more. Received: {batch_size!r}.")
     seed = whole_seed("datasets.load", seed)
+    if labels and numbers:
+        raise ValueError("datasets.load needs labels or numbers, one of the two. Received: both.")
     size = Size(resize, crop)
     if size != Size() and not _is_folder(source):
         raise ValueError(f"datasets.load needs a folder of images to resize or crop. Received: {_title(source)}.")
@@ -126,6 +133,8 @@ def load(
         found = _find(source, seed, names, whole, size, _shape_of(like), labels)
     if labels:
         found = found.labelled(like.classes if isinstance(like, Data) else None)
+    if numbers:
+        found = found.numbered()
     white = _white_of(like)
     if white is not None:
         found, grey_levels = replace(found, levels=white), True  # whatever the largest value is

@@ -11,8 +11,10 @@ from keras_vae.batches import CALLS, IndexedBatches, epochs, number_of_batches, 
 from keras_vae.refusals import in_both
 
 # From stored examples (batch, *shape), the epoch and the number of the batch, int64 scalars, to observations; of
-# examples with labels from pairs to pairs.
+# examples with targets from pairs to pairs.
 Observe = Callable[[Any, tf.Tensor, tf.Tensor], Any]
+# From numbers of examples, int64 of shape () or (n,), to what stands beside them, shape (...) or (n, ...).
+Targets = Callable[[tf.Tensor], tf.Tensor]
 
 SPLITS = ("train", "validation", "test")
 NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
@@ -40,9 +42,9 @@ class IndexedRows:
         """About `count` examples, shape (n, *shape), or more of them where they are at hand."""
         raise NotImplementedError
 
-    def labelled(self, labels: np.ndarray, classes: int) -> "LabelledRows":
-        """Pairs of an example and its label; see `LabelledRows`."""
-        return LabelledRows(self, labels, classes)
+    def paired(self, targets: Targets) -> "PairedRows":
+        """Pairs of an example and its target; see `PairedRows`."""
+        return PairedRows(self, targets)
 
     def training(self, seed: int, observe: Observe, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
         """Observed batches, in an order drawn from (seed, epoch)."""
@@ -145,19 +147,17 @@ class ReadRows(IndexedRows):
         return self.read(self.rows[:: max(1, len(self) // count)])
 
 
-class LabelledRows(IndexedRows):
-    """Pairs of an example and its label, a one-hot vector, float32.
+class PairedRows(IndexedRows):
+    """Pairs of an example and its target.
 
     Args:
         rows: the examples.
-        labels: their classes, whole numbers of shape (examples,).
-        classes: how many there are.
+        targets: from numbers of examples to their targets.
     """
 
-    def __init__(self, rows: IndexedRows, labels: np.ndarray, classes: int):
+    def __init__(self, rows: IndexedRows, targets: Targets):
         self.rows = rows
-        self.labels = tf.constant(labels, tf.int64)
-        self.classes = classes
+        self.targets = targets
         self.shape = rows.shape
         self.array = rows.array
 
@@ -165,11 +165,11 @@ class LabelledRows(IndexedRows):
         return len(self.rows)
 
     def at(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The examples with these numbers, shape (n, *shape), and their labels, (n, classes)."""
-        return self.rows.at(rows), tf.one_hot(tf.gather(self.labels, rows), self.classes)
+        """The examples with these numbers, shape (n, *shape), and their targets, (n, ...)."""
+        return self.rows.at(rows), self.targets(rows)
 
     def sample(self, count: int) -> np.ndarray:
-        """About `count` examples, without labels."""
+        """About `count` examples, without targets."""
         return self.rows.sample(count)
 
 
@@ -215,25 +215,41 @@ class StreamRows:
         """The first `count` examples."""
         return next(iter(self.dataset.batch(count))).numpy()
 
-    def labelled(self, labels: np.ndarray, classes: int) -> "LabelledStream":
-        """Pairs of an example and its label; see `LabelledRows`."""
-        return LabelledStream(self, labels, classes)
+    def paired(self, targets: Targets) -> "PairedStream":
+        """Pairs of an example and its target; see `PairedRows`."""
+        return PairedStream(self, targets)
 
 
-class LabelledStream(StreamRows):
-    """Pairs of an example of a stream and its label, a one-hot vector; the arguments are those of `LabelledRows`."""
+class PairedStream(StreamRows):
+    """Pairs of an example of a stream and its target; the arguments are those of `PairedRows`."""
 
-    def __init__(self, rows: StreamRows, labels: np.ndarray, classes: int):
-        one_hot = tf.data.Dataset.from_tensor_slices(labels).map(lambda label: tf.one_hot(label, classes))
-        super().__init__(tf.data.Dataset.zip(rows.dataset, one_hot), rows.size, rows.shape, rows.buffer)
+    def __init__(self, rows: StreamRows, targets: Targets):
+        beside = tf.data.Dataset.range(rows.size).map(tf.autograph.experimental.do_not_convert(targets))
+        super().__init__(tf.data.Dataset.zip(rows.dataset, beside), rows.size, rows.shape, rows.buffer)
         self.rows = rows
 
     def sample(self, count: int) -> np.ndarray:
-        """The first `count` examples, without labels."""
+        """The first `count` examples, without targets."""
         return self.rows.sample(count)
 
 
-Rows = ArrayRows | ScratchRows | ReadRows | StreamRows | LabelledRows
+def one_hot(labels: np.ndarray, classes: int) -> Targets:
+    """Of classes, whole numbers of shape (examples,), one-hot vectors, float32."""
+    places = tf.constant(labels, tf.int64)
+    return lambda numbers: tf.one_hot(tf.gather(places, numbers), classes)
+
+
+def as_they_are(numbers: tf.Tensor) -> tf.Tensor:
+    """The numbers themselves, int32."""
+    return tf.cast(numbers, tf.int32)
+
+
+def unknown(numbers: tf.Tensor) -> tf.Tensor:
+    """-1, int32, for each number."""
+    return tf.fill(tf.shape(numbers), -1)
+
+
+Rows = ArrayRows | ScratchRows | ReadRows | StreamRows | PairedRows
 
 
 def named_split(name: str) -> str | None:

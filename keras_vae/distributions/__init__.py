@@ -18,7 +18,7 @@ from keras_vae.distributions.normal import (
     OptimalScaleNormal,
     StandardNormal,
 )
-from keras_vae.distributions.per_example import PerExample
+from keras_vae.distributions.per_example import PerExample, PerExampleOnDisk
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 from keras_vae.distributions.standardized import Standardized
@@ -47,6 +47,7 @@ __all__ = [
     "OneHotCategorical",
     "OptimalScaleNormal",
     "PerExample",
+    "PerExampleOnDisk",
     "PlanarFlow",
     "Poisson",
     "PowerSpherical",

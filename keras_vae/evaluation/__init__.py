@@ -18,12 +18,13 @@ from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
 from keras_vae.evaluation.disentanglement import Disentanglement, disentanglement
+from keras_vae.evaluation.estimates import ByExample, Estimates
 from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
-from keras_vae.evaluation.rate_distortion import PerExample, RateDistortion, RateDistortionPoint, rate_distortion
-from keras_vae.evaluation.refine import Estimates, RefinedPosterior, refine_posterior
+from keras_vae.evaluation.rate_distortion import RateDistortion, RateDistortionPoint, rate_distortion
+from keras_vae.evaluation.refine import RefinedPosterior, refine_posterior
 
 __all__ = [
     "AnnealedBounds",
@@ -31,6 +32,7 @@ __all__ = [
     "AnomalyScore",
     "AnomalyScores",
     "Bounds",
+    "ByExample",
     "ComplexityCorrected",
     "Diagnosis",
     "Disentanglement",
@@ -41,7 +43,6 @@ __all__ = [
     "LogLikelihood",
     "NegativeELBO",
     "NegativeLogLikelihood",
-    "PerExample",
     "PosteriorDraws",
     "PosteriorGrid",
     "RateDistortion",

@@ -13,6 +13,7 @@ import tensorflow_probability as tfp
 
 from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
+from keras_vae.evaluation.estimates import Estimates
 from keras_vae.evaluation.joint import Joint, check_continuous
 from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
@@ -42,6 +43,10 @@ class Simulated:
 
     inputs: Any
     latents: dict[str, np.ndarray]
+
+    def latents_of(self, first: int, count: int) -> dict[str, np.ndarray]:
+        """Those of `count` examples from number `first` on."""
+        return {name: draws[first : first + count] for name, draws in self.latents.items()}
 
 
 def simulate(model: LatentVariableModel, count, seed: int = 0) -> Simulated:
@@ -91,32 +96,39 @@ class AnnealedBounds:
     temperatures: int
 
     @property
+    def _of_lower(self) -> Estimates:
+        return Estimates(self.lower, self.lower_errors)
+
+    @property
+    def _of_gap(self) -> Estimates | None:
+        if self.upper is None or self.upper_errors is None:
+            return None
+        return Estimates(self.upper - self.lower, np.hypot(self.lower_errors, self.upper_errors))
+
+    @property
     def mean(self) -> float:
         """Mean lower bound, nats per example."""
-        return float(np.mean(self.lower, dtype=np.float64))
+        return self._of_lower.mean
 
     @property
     def standard_error(self) -> float:
         """Standard error of the mean over the examples, nats; NaN for a single example."""
-        count = len(self.lower)
-        return math.nan if count < 2 else float(np.std(self.lower, ddof=1, dtype=np.float64) / math.sqrt(count))
+        return self._of_lower.standard_error
 
     @property
     def error_of_chains(self) -> float:
         """Standard error of the mean lower bound over the chains, nats."""
-        return float(np.sqrt(np.sum(self.lower_errors**2)) / len(self.lower))
+        return self._of_lower.error_of_draws
 
     @property
     def gap(self) -> float | None:
         """Mean upper less mean lower bound, nats: log p(x) is known to this; None without an upper bound."""
-        return None if self.upper is None else float(np.mean(self.upper - self.lower, dtype=np.float64))
+        return None if self._of_gap is None else self._of_gap.mean
 
     @property
     def gap_error(self) -> float | None:
         """Standard error of the gap over the chains, nats."""
-        if self.upper_errors is None:
-            return None
-        return float(np.sqrt(np.sum(self.lower_errors**2 + self.upper_errors**2)) / len(self.lower))
+        return None if self._of_gap is None else self._of_gap.error_of_draws
 
     @property
     def verdict(self) -> str:
@@ -196,22 +208,13 @@ def annealed_importance_sampling(
     with progress:
         for step, inputs in enumerate(inputs_of(model, found, batch_size)):
             size = len(tf.nest.flatten(inputs)[0])
-            at_once = memory // (size * bytes_of_draw)
-            if not at_once:
-                raise ValueError(
-                    f"{caller} needs memory for one chain of each example of a batch. Received: memory={memory:,} "
-                    f"bytes, a batch of {size} examples, and about {bytes_of_draw:,} bytes for each."
-                )
+            at_once = _chains_at_once(caller, memory, size, bytes_of_draw)
             if not progress.has(step, *tf.nest.flatten(inputs)):
-                inputs = tf.nest.map_structure(tf.constant, inputs)
                 if step == 0:
-                    check_continuous(caller, model, Joint(model, inputs))
+                    check_continuous(caller, model, Joint(model, tf.nest.map_structure(tf.constant, inputs)))
+                latents = None if simulated is None else simulated.latents_of(done, size)
                 batch = _Chains(model, inputs, path, leapfrog_steps, fold(seed, step))
-                values = batch.bound(FORWARD, chains, at_once, None)
-                if simulated is not None:
-                    latents = {name: draws[done : done + size] for name, draws in simulated.latents.items()}
-                    values |= batch.bound(BACKWARD, chains, at_once, latents)
-                progress.add(values)
+                progress.add(batch.bounds(chains, at_once, latents))
             done += size
             if bar:
                 bar.add(1)
@@ -221,18 +224,30 @@ def annealed_importance_sampling(
     return AnnealedBounds(**results, chains=chains, temperatures=len(path))
 
 
+def _chains_at_once(caller: str, memory: int, size: int, bytes_of_draw: int) -> int:
+    """How many chains of each of `size` examples fit into memory."""
+    at_once = memory // (size * bytes_of_draw)
+    if not at_once:
+        raise ValueError(
+            f"{caller} needs memory for one chain of each example of a batch. Received: memory={memory:,} "
+            f"bytes, a batch of {size} examples, and about {bytes_of_draw:,} bytes for each."
+        )
+    return at_once
+
+
 class _Chains:
     """Chains for one batch, in groups that fit into memory, with step sizes of their own.
 
     Args:
         model: a built model.
-        inputs: the batch, tensors.
+        inputs: the batch.
         path: temperatures, rising from 0 to 1.
         leapfrog_steps: of each Hamiltonian step.
         seed: int32 of shape (2,).
     """
 
     def __init__(self, model, inputs, path: np.ndarray, leapfrog_steps: int, seed: tf.Tensor):
+        inputs = tf.nest.map_structure(tf.constant, inputs)
         self.inputs, self.path, self.seed = inputs, tf.constant(path, tf.float32), seed
         size = tf.nest.flatten(inputs)[0].shape[0]
 
@@ -253,7 +268,12 @@ class _Chains:
         steps = program("annealed pilot", pilot)(inputs, self.path[::EVERY], self.scales, start, fold(seed, STEPS, 1))
         self.steps = tf.repeat(steps, EVERY, axis=0)[: len(path)]
 
-    def bound(self, direction: int, chains: int, at_once: int, latents) -> dict[str, np.ndarray]:
+    def bounds(self, chains: int, at_once: int, latents) -> dict[str, np.ndarray]:
+        """The lower bound, and with exact draws the upper one; the arguments are those of `_bound`."""
+        lower = self._bound(FORWARD, chains, at_once, None)
+        return lower if latents is None else lower | self._bound(BACKWARD, chains, at_once, latents)
+
+    def _bound(self, direction: int, chains: int, at_once: int, latents) -> dict[str, np.ndarray]:
         """A bound, its error, and the share of accepted steps, by name, shape (batch,) each.
 
         Args:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_vae.arguments import whole_seed
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
+from keras_vae.evaluation.estimates import FromDraws
 from keras_vae.evaluation.pareto import pareto_k, tail_size, threshold
 from keras_vae.evaluation.programs import kept
 from keras_vae.evaluation.progress import Progress
@@ -29,7 +30,7 @@ AT_ONCE = 2  # batches: beside another one, no core waits where the work of a ba
 
 
 @dataclass(frozen=True)
-class LogLikelihood:
+class LogLikelihood(FromDraws):
     """An estimate of log p(x) for each example of a data set; higher is better.
 
     Attributes:
@@ -50,19 +51,7 @@ class LogLikelihood:
     discrete: bool
 
     @property
-    def mean(self) -> float:
-        """Mean log p(x), nats per example."""
-        return float(np.mean(self.values, dtype=np.float64))
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean over the examples, nats; NaN for a single example."""
-        if len(self.values) < 2:
-            return math.nan
-        return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
-
-    @property
-    def errors(self) -> np.ndarray:
+    def errors(self) -> np.ndarray:  # type: ignore[override]
         """Standard error of each value over its draws, nats, shape (examples,); NaN for a single draw.
 
         That of a mean relative to the mean (delta method): it says little where `unreliable` is true.
@@ -71,11 +60,6 @@ class LogLikelihood:
             return np.full(len(self.values), np.nan)
         spread = 1 / np.maximum(self.effective_samples, 1.0) - 1 / self.samples
         return np.sqrt(np.maximum(spread, 0.0) * self.samples / (self.samples - 1))
-
-    @property
-    def error_of_draws(self) -> float:
-        """Standard error of the mean over the draws, nats: what another seed would change, on the same examples."""
-        return float(np.sqrt(np.sum(self.errors**2)) / len(self.values))
 
     @property
     def bias(self) -> float:

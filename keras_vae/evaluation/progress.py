@@ -10,6 +10,7 @@ import numpy as np
 from keras_vae.evaluation.programs import structure_of
 from keras_vae.files import replacing
 from keras_vae.models import LatentVariableModel
+from keras_vae.stored_rows import stored_in
 
 
 class Progress:
@@ -29,12 +30,14 @@ class Progress:
         self.parts: list[dict[str, np.ndarray]] = []
         self.digests: list[int] = []
         self.written = time.monotonic()
+        if self.path is None:
+            return
         given = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        self.key = (
-            f"{caller}: {given}, weights={_checksum(*model.get_weights()):08x}, "
-            f"config={zlib.crc32(structure_of(model).encode()):08x}"
-        )
-        if self.path is not None and self.path.exists():
+        stored = (part for rows in stored_in(model) for part in rows.parts())
+        weights = _checksum(*(variable.numpy() for variable in model.weights), *stored)
+        config = zlib.crc32(structure_of(model).encode())
+        self.key = f"{caller}: {given}, weights={weights:08x}, config={config:08x}"
+        if self.path.exists():
             self._read(self.path)
 
     def _read(self, path: Path) -> None:
@@ -89,7 +92,7 @@ class Progress:
         self.write()
 
 
-def _checksum(*arrays: np.ndarray) -> int:
+def _checksum(*arrays) -> int:
     checksum = 0
     for array in arrays:
         checksum = zlib.crc32(np.ascontiguousarray(array), checksum)  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """What a model keeps of an example, and what it loses, for each weight of the KL that it may be trained with."""
 
-import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,30 +24,6 @@ HEADING = f"{'beta':>8}  {'rate (KL)':>18}  {'distortion':>18}  {'ELBO':>18}  {'
 
 
 @dataclass(frozen=True)
-class PerExample:
-    """A number for each example of a data set.
-
-    Attributes:
-        values: nats, shape (examples,).
-    """
-
-    values: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """Mean over the examples."""
-        return float(np.mean(self.values, dtype=np.float64))
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean over the examples."""
-        return float(np.std(self.values, ddof=1, dtype=np.float64) / math.sqrt(len(self.values)))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} +- {self.standard_error:.2f}"
-
-
-@dataclass(frozen=True)
 class RateDistortionPoint:
     """A model that was trained with one beta.
 
@@ -61,15 +36,15 @@ class RateDistortionPoint:
     """
 
     beta: float
-    rate: PerExample
-    distortion: PerExample
+    rate: ByExample
+    distortion: ByExample
     active_units: int
     weights: list[np.ndarray]
 
     @property
-    def elbo(self) -> PerExample:
+    def elbo(self) -> ByExample:
         """The bound of log p(x), with a weight of 1: -(rate + distortion)."""
-        return PerExample(-(self.rate.values + self.distortion.values))
+        return ByExample(-(self.rate.values + self.distortion.values))
 
     def __str__(self) -> str:
         return (
@@ -223,7 +198,7 @@ def _point(model, train, test, beta: float, options: dict[str, Any], first, resu
             progress.add(_trained(model, train, test, beta, **options))
         found = progress.results()
     weights = [found[f"weights_{i}"].reshape(part.shape) for i, part in enumerate(model.weights)]
-    rate, distortion = PerExample(found["rate"]), PerExample(found["distortion"])
+    rate, distortion = ByExample(found["rate"]), ByExample(found["distortion"])
     return RateDistortionPoint(beta, rate, distortion, int(found["active_units"][0]), weights)
 
 

@@ -14,6 +14,7 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.per_example import check_free
 from keras_vae.evaluation.batches import inputs_of, number_of_batches
+from keras_vae.evaluation.estimates import Estimates, errors_of_means
 from keras_vae.evaluation.programs import kept, repays_xla
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.single_latent import SingleLatentModel
@@ -24,37 +25,6 @@ from keras_vae.trace import Latent, is_reparameterized
 SPREAD = 0.1  # standard deviation of the parameters that a posterior begins with where there is no encoder
 DECAY, SQUARE_DECAY, SMALL = 0.9, 0.99, 1e-8  # of Adam: 0.999 remembers the large gradients of a bad start too long
 FITTING, SCORING = 0, 1  # streams of noise that never share a seed
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """A number for each example, in nats, each estimated from draws of z.
-
-    Attributes:
-        values: shape (examples,).
-        errors: standard error of each value over the draws, shape (examples,).
-    """
-
-    values: np.ndarray
-    errors: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """Mean over the examples."""
-        return float(np.mean(self.values))
-
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean over the examples, which are thought of as drawn too; NaN for a single one."""
-        return float(np.std(self.values, ddof=1) / math.sqrt(len(self.values))) if len(self.values) > 1 else math.nan
-
-    @property
-    def error_of_draws(self) -> float:
-        """Standard error of the mean over the draws of z, for these examples."""
-        return float(np.sqrt(np.sum(self.errors**2)) / len(self.errors))
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f} +- {self.standard_error:.4f} (draws: {self.error_of_draws:.4f})"
 
 
 @dataclass(frozen=True)
@@ -199,26 +169,15 @@ def _summary(layer, params: np.ndarray, of_encoder: np.ndarray, refined: np.ndar
     return RefinedPosterior(
         layer,
         params,
-        elbo_of_encoder=_estimates(of_encoder),
-        elbo=_estimates(refined),
-        log_likelihood=Estimates(log_p, _errors(relative)),
-        amortization_gap=_estimates(refined - of_encoder),
+        elbo_of_encoder=Estimates.of_draws(of_encoder),
+        elbo=Estimates.of_draws(refined),
+        log_likelihood=Estimates(log_p, errors_of_means(relative)),
+        amortization_gap=Estimates.of_draws(refined - of_encoder),
         # The errors of the two parts belong together; to first order that of log p(x) is that of the mean of w / E w.
-        approximation_gap=Estimates(log_p - refined.mean(axis=0), _errors(relative - refined)),
+        approximation_gap=Estimates(log_p - refined.mean(axis=0), errors_of_means(relative - refined)),
         effective_samples=len(refined) / np.mean(relative**2, axis=0),
         draws=len(refined),
     )
-
-
-def _estimates(values: np.ndarray) -> Estimates:
-    return Estimates(values.mean(axis=0), _errors(values))
-
-
-def _errors(values: np.ndarray) -> np.ndarray:
-    """Standard errors of means over the first axis; NaN for a single draw."""
-    if len(values) < 2:
-        return np.full(values.shape[1:], np.nan)
-    return values.std(axis=0, ddof=1) / math.sqrt(len(values))
 
 
 class _Fit:

@@ -21,6 +21,7 @@ from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
 from keras_vae.serving import Signatures
+from keras_vae.stored_rows import taking_rows
 from keras_vae.trace import Latent, Trace
 from keras_vae.training.finite import finite_or_stop
 
@@ -139,21 +140,27 @@ class LatentVariableModel(KerasContract):
     def train_step(self, data) -> dict:
         """One step on one batch: draws, bound, gradients, update."""
         x, y, sample_weight = _unpacked(data)
-        with tf.GradientTape(persistent=bool(self.loss.groups)) as tape:
+        with tf.GradientTape(persistent=bool(self.loss.groups)) as tape, taking_rows(tape) as taken:
             seed = self._step_seed(TRAIN, batches_trained(self.optimizer))
             with sampling(self.loss.samples, seed, self.loss.path, sample_weight):
                 trace = self(self.as_inputs(x, y), training=True)
                 losses = self._group_losses(trace, sample_weight)
             scaled = {name: self.optimizer.scale_loss(loss) for name, loss in losses.items()}
         gradients: dict[int, Any] = {}
-        for weights, loss in losses_and_weights(self, scaled):
+        for weights, loss in losses_and_weights(self, scaled, taken):
             found = tape.gradient(loss, weights)
             gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         pairs = [(gradients[id(weight)], weight) for weight in self.trainable_weights]
+        of_rows = [(gradients[id(each.values)], each) for each in taken]
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
-        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs)]):
-            self.optimizer.apply_gradients(pairs)
+        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs + of_rows)]):
+            for gradient, rows in of_rows:
+                self.optimizer.update_stored(rows, gradient)
+            if pairs or not of_rows:
+                self.optimizer.apply_gradients(pairs)
+            else:
+                self.optimizer.iterations.assign_add(1)
         return self._logs()
 
     def test_step(self, data) -> dict:

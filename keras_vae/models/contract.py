@@ -19,6 +19,7 @@ from keras_vae.models.inputs import answer_of
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.optimizers import OptimizerGroups
 from keras_vae.replicas import check_strategy, one_device, workers_watched
+from keras_vae.stored_rows import stored_in
 from keras_vae.training.choice import prefers_xla
 from keras_vae.training.execution import Execution, Programs, running
 from keras_vae.training.feed import Feed
@@ -260,7 +261,8 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     def _size_of_weights(self) -> int:
         """Bytes of a file of weights and optimizer, an upper estimate."""
         variables = [*self.variables, *(self.optimizer.variables if self.compiled else ())]
-        return 2**16 + sum(2**12 + math.prod(each.shape) * tf.as_dtype(each.dtype).size for each in variables)
+        on_disk = sum(rows.bytes for rows in stored_in(self))
+        return on_disk + 2**16 + sum(2**12 + math.prod(each.shape) * tf.as_dtype(each.dtype).size for each in variables)
 
     def export(
         self,

@@ -10,6 +10,7 @@ from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
+from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
@@ -97,6 +98,31 @@ class SingleLatentModel(LatentVariableModel):
         make = Signatures(self, Rows("z", self.latent_shape, self.latent_support), **limits)
         names = ("serving_default", "encode", "decode", "reconstruct", "generate", "sample", "log_likelihood")
         return make.of(*names)
+
+
+class UnconditionalPrior(SingleLatentModel):
+    """A model whose prior and decoder are given no condition: what needs but a number of draws and a seed."""
+
+    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
+
+        How that is measured, so that the draws stay in their support, is said in `tempered_draws`.
+
+        Args:
+            count: number of draws, 0 or more, an integer or an integer scalar tensor.
+            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
+            temperature: 0 gives the mean of the prior, or its mode where it can be counted; 1 its draws.
+        """
+        return self._draws_of_prior(self._checked_count(count), (), seed, temperature)
+
+    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
+        return self.decode(self.sample_prior(count, seed, temperature)).mean()
+
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | z) for z drawn by `sample_prior`, shape (count, *event): those of `generate`."""
+        seed = self._as_seed(seed)
+        return self.decode(self.sample_prior(count, seed, temperature)).sample(seed=fold(seed, 1))
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:

@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.models.inputs import answers_frames
-from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
-from keras_vae.noise import fold
+from keras_vae.models.single_latent import UnconditionalPrior, build_layers, check_parts
 
 
-class UnconditionalModel(SingleLatentModel):
-    """A model of x alone: the methods that need nothing but a seed and a number of draws."""
+class UnconditionalModel(UnconditionalPrior):
+    """A model of x alone."""
 
     @answers_frames
     def reconstruct(self, x, seed=None) -> Any:
@@ -24,27 +22,6 @@ class UnconditionalModel(SingleLatentModel):
             seed: None decodes the mean of q(z | x); an integer, a scalar tensor or int32 of shape (2,) decodes a draw.
         """
         return self._reconstruction(x, (), seed)
-
-    def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Draws from p(z), shape (count, *latent), their distance to its mean multiplied by `temperature`.
-
-        How that is measured, so that the draws stay in their support, is said in `tempered_draws`.
-
-        Args:
-            count: number of draws, 0 or more, an integer or an integer scalar tensor.
-            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, or its mode where it can be counted; 1 its draws.
-        """
-        return self._draws_of_prior(self._checked_count(count), (), seed, temperature)
-
-    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Means of p(x | z) for z drawn by `sample_prior`, shape (count, *event)."""
-        return self.decode(self.sample_prior(count, seed, temperature)).mean()
-
-    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
-        """Draws from p(x | z) for z drawn by `sample_prior`, shape (count, *event): those of `generate`."""
-        seed = self._as_seed(seed)
-        return self.decode(self.sample_prior(count, seed, temperature)).sample(seed=fold(seed, 1))
 
 
 class VAE(UnconditionalModel):
