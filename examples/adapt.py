@@ -1,6 +1,6 @@
-"""Log-odds of pixels that begin at 0 against such that begin at the mean of the data, on MNIST, at equal epochs.
+"""Log-odds of pixels that begin at 0, and at the mean of the data: MNIST with dynamic binarization, equal epochs.
 
-`Data.likelihood` adapts a `Bernoulli` to the data, as Burda et al. 2016, arXiv:1509.00519, begin; the network is theirs.
+`Data.likelihood` adapts a `Bernoulli` to the data, as Burda et al. 2016, arXiv:1509.00519, do; the network is theirs.
 
     python examples/adapt.py
 """

@@ -500,3 +500,15 @@ def test_columns_of_any_name_are_served_under_names_that_tensorflow_takes(tmp_pa
     drawn = signatures["sample"](num_samples=tf.constant(4), seed=tf.constant(1), temperature=tf.constant(1.0))
     assert set(drawn) == {"z", *served}
     np.testing.assert_allclose(drawn["z_2"], model.sample(4, 1)[:, 3], rtol=1e-5)
+
+
+def test_what_a_prior_holds_for_all_draws_is_not_counted_for_each():
+    """Pseudo-inputs and their posteriors take megabytes, but once: the limit was a handful of draws."""
+    shape = (28, 28, 1)
+    vae = kv.VAE(kv.Normal(2, kv.dense_encoder(shape)), kv.Bernoulli(shape, kv.dense_decoder(2)), kv.VampPrior(2, 1000))
+    vae.build((None, *shape))
+    assert draw_bytes(vae) < 2**18
+    signatures = vae.serving_signatures(max_bytes=2**26)
+    for name in ("generate", "sample"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"num_samples from 0 to [1-9]\d\d\."):
+            signatures[name][0](10**8, 0, 1.0)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_vae.arguments import not_negative, whole_number, whole_seed
 from keras_vae.evaluation.by_example import bounds, bounds_by_batch
 from keras_vae.evaluation.diagnose import diagnose
+from keras_vae.evaluation.estimates import ByExample
 from keras_vae.evaluation.programs import structure_of
 from keras_vae.evaluation.progress import Progress
 from keras_vae.files import require_writable

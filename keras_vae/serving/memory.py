@@ -9,27 +9,41 @@ from keras_vae.sampling import sampling
 
 
 def draw_bytes(model) -> int:
-    """Bytes of all tensors between one draw and its log-weight: an upper bound of what decoding it takes."""
+    """Bytes of all tensors between one example and the log-weight of a draw: an upper bound of what both take."""
 
     def log_weight(inputs):
         with sampling(1, fold(0)):
             return model.tracer(inputs)().log_weight
 
-    return graph_bytes(log_weight, tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs()))
+    example = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
+    return bytes_for_each(
+        lambda count: (
+            log_weight,
+            tf.nest.map_structure(lambda spec: of_rows(count, spec.shape[1:], spec.dtype), example),
+        )
+    )
 
 
-def graph_bytes(function: Callable, *specs) -> int:
-    """Bytes of all tensors of a function for one example, as if none were freed; weights are left out.
+def of_rows(count: int, shape: Sequence, dtype) -> tf.TensorSpec:
+    """Of `count` rows of a shape."""
+    return tf.TensorSpec([count, *shape], dtype)
+
+
+def bytes_for_each(of: Callable[[int], tuple]) -> int:
+    """Bytes of all tensors of a function that one more example takes, as if none were freed.
+
+    What does not grow with the examples is left out: weights, and what a prior makes of its pseudo-inputs.
 
     Args:
-        function: of tensors.
-        specs: of its arguments.
+        of: from a number of examples to a function of tensors, and the specs of its arguments.
     """
+    return max(1, _graph_bytes(*of(2)) - _graph_bytes(*of(1)))
+
+
+def _graph_bytes(function: Callable, *specs) -> int:
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
-    operations = [operation for operation in graph.get_operations() if operation.type != "ReadVariableOp"]
-    tensors = [tensor for operation in operations for tensor in operation.outputs]
-    sizes = [tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined()]
-    return max(1, sum(sizes))
+    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
+    return sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors if tensor.shape.is_fully_defined())
 
 
 def in_chunks(function: Callable, batch: Sequence[tf.Tensor], size) -> dict[str, tf.Tensor]:

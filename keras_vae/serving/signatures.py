@@ -13,7 +13,7 @@ from keras_vae.distributions.supports import RealNumbers
 from keras_vae.noise import fold
 from keras_vae.sampling import ROWS
 from keras_vae.serving.inputs import SEED, TEMPERATURE, Number, Rows, finite, of_one_length, only_if
-from keras_vae.serving.memory import draw_bytes, graph_bytes, in_chunks, sizes
+from keras_vae.serving.memory import bytes_for_each, draw_bytes, in_chunks, of_rows, sizes
 from keras_vae.serving.tables import ServedTable, served_table
 
 TAKEN = ("num_samples", "seed", "temperature", "z")  # names of inputs and outputs that are no columns
@@ -161,7 +161,7 @@ class Signatures:
             output: name of what is returned.
             function: of the three, to a tensor of shape (num_samples, ...), all of it at once.
         """
-        most = self._most(graph_bytes(lambda: function(1, 0, 1.0)))
+        most = self._most(bytes_for_each(lambda count: (lambda: function(count, 0, 1.0),)))
 
         def answer(title, batch, values):
             made = function(values["num_samples"], values["seed"], values["temperature"])
@@ -195,8 +195,12 @@ class Signatures:
     @functools.cached_property
     def _bytes_of_draws(self) -> int:
         """Of one draw from the prior."""
-        specs = [tf.TensorSpec([1, *each.shape], each.dtype) for each in self.given]
-        return graph_bytes(lambda *given: self._draws(given or [1], 0, 1.0), *specs)
+
+        def of(count):
+            specs = [of_rows(count, each.shape, each.dtype) for each in self.given]
+            return lambda *given: self._draws(given or [count], 0, 1.0), *specs
+
+        return bytes_for_each(of)
 
     def _draws(self, arguments, seed, temperature) -> dict[str, tf.Tensor]:
         """Draws from the prior by name."""
