@@ -13,6 +13,8 @@ import argparse
 import csv
 import json
 import math
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +85,8 @@ ROWS = {
 }
 
 
-def train(row: Row, folder: Path, seed: int, epochs: int) -> kv.LatentVariableModel:
-    """The trained model of a run, which goes on where it was stopped."""
+def train(row: Row, folder: Path, seed: int, epochs: int) -> tuple[kv.LatentVariableModel, kv.datasets.Data]:
+    """The trained model of a run, which goes on where it was stopped, and its data."""
     keras.utils.set_random_seed(seed)
     data = row.load(folder.parent, seed)
     model = row.build(seed)
@@ -107,7 +109,7 @@ def train(row: Row, folder: Path, seed: int, epochs: int) -> kv.LatentVariableMo
         callbacks=callbacks,
         verbose=0,
     )
-    return model
+    return model, data
 
 
 def active_units(model: kv.LatentVariableModel, data: kv.datasets.Data) -> str:
@@ -126,78 +128,75 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
             return
         file = folder / "metrics.json"
         metrics = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        if str(options.samples) in metrics.get("scores", {}):
+        if metrics.get("log_likelihood_samples", 0) >= options.samples:
             return
         epochs = metrics.get("epochs_planned", options.epochs or row.epochs)
         print(f"{folder.name}: {epochs} epochs", flush=True)
-        model = train(row, folder, seed, epochs)
+        model, data = train(row, folder, seed, epochs)
         if not metrics:
             with (folder / "history.csv").open(encoding="utf-8") as lines:
-                rows = list(csv.DictReader(lines))
-            data = row.load(folder.parent, seed)
+                history = list(csv.DictReader(lines))
             metrics = {
                 "row": name,
-                "seed": seed,
-                "epochs": len(rows),
-                "epochs_planned": epochs,
-                "minutes": sum(float(line["seconds"]) for line in rows) / 60,
-                "threads": options.threads,
+                "data": f"MNIST, {'static' if row.data is None else 'dynamic'} binarization",
                 "train_images": data.sizes["train"],
+                "seed": seed,
+                "epochs": len(history),
+                "epochs_planned": epochs,
+                "seconds": round(sum(float(line["seconds"]) for line in history)),
+                "threads": options.threads,
                 "active_units": active_units(model, data),
+                "command": shlex.join(["python", "benchmarks/likelihoods.py", *sys.argv[1:]]),
                 "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_vae": kv.__version__},
             }
             model.save(folder / "model.keras")
             write_text(file, json.dumps(metrics, indent=2) + "\n")
-        score(row, model, file, metrics, options.samples, folder, seed)
+        metrics |= score(model, data, options.samples, folder / f"scores-{options.samples}.npz")
+        write_text(file, json.dumps(metrics, indent=2) + "\n")
 
 
-def score(row, model, file: Path, metrics: dict, samples: int, folder: Path, seed: int) -> None:
-    """Adds log p(x) and the ELBO of the test images to the metrics of a run."""
-    data = row.load(folder.parent, seed)
+def score(model: kv.LatentVariableModel, data: kv.datasets.Data, samples: int, resume: Path) -> dict:
+    """ELBO and log p(x) of the test images."""
     model.compile(loss=kv.ELBO())
     elbo = -model.evaluate(data.test, verbose=0, return_dict=True)["loss"]
-    found = kv.evaluation.log_likelihood(model, data.test, samples, resume=folder / f"scores-{samples}.npz", verbose=0)
-    metrics.setdefault("scores", {})[str(samples)] = {
-        "log_likelihood": found.mean,
-        "standard_error": found.standard_error,
-        "error_of_draws": found.error_of_draws,
-        "images": len(found.values),
+    found = kv.evaluation.log_likelihood(model, data.test, samples, resume=resume, verbose=0)
+    print(found, flush=True)
+    return {
         "elbo": elbo,
+        "log_likelihood": found.mean,
+        "log_likelihood_standard_error": found.standard_error,
+        "log_likelihood_error_of_draws": found.error_of_draws,
+        "log_likelihood_samples": samples,
         "unreliable": float(np.mean(found.unreliable)),
+        "images": len(found.values),
     }
-    write_text(file, json.dumps(metrics, indent=2) + "\n")
-    print(f"{folder.name}: {metrics['minutes']:.0f} min, {found}", flush=True)
 
 
 def table(folder: Path) -> str:
-    """Of all runs that have a score, in the form of Markdown; of each the score of the most samples."""
+    """Of all runs that have a score, in the form of Markdown."""
     lines = [
-        "| model | -log p(x), nats | published; replicated | to reach | -ELBO | active units | epochs | seeds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | -log p(x), nats | published; replicated | to reach | -ELBO | active units | epochs, minutes |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in ROWS.items():
         files = sorted(folder.glob(f"{name}-[0-9]*/metrics.json"))
         runs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-        runs = [found for found in runs if found["row"] == name and found.get("scores")]
+        runs = [found for found in runs if found["row"] == name and "log_likelihood" in found]
         if not runs:
             continue
-        best = [max(found["scores"].items(), key=lambda pair: int(pair[0])) for found in runs]
-        values = np.asarray([-scores["log_likelihood"] for _, scores in best])
-        error = np.mean([scores["standard_error"] for _, scores in best])
-        spread = f", seeds {', '.join(f'{value:.2f}' for value in values)}" if len(values) > 1 else ""
-        samples = sorted({int(count) for count, _ in best})
-        marked = "" if samples == [5000] else f" ({' and '.join(map(str, samples))} samples)"
-        goal = "" if math.isnan(row.goal) else f"{row.goal:.1f}"
-        epochs = sorted({found["epochs"] for found in runs})
+        values = np.asarray([-found["log_likelihood"] for found in runs])
+        errors = [found["log_likelihood_standard_error"] for found in runs]
+        spread = f"; seeds {', '.join(f'{value:.2f}' for value in values)}" if len(values) > 1 else ""
+        samples = sorted({found["log_likelihood_samples"] for found in runs})
+        marked = "" if samples == [5000] else f", {' and '.join(map(str, samples))} samples"
         cells = [
             f"{row.title}, {runs[0]['train_images']:,} images",
-            f"{values.mean():.2f} +- {error:.2f}{spread}{marked}",
+            f"{values.mean():.2f} +- {np.mean(errors):.2f}{spread}{marked}",
             row.published,
-            goal,
-            f"{-np.mean([scores['elbo'] for _, scores in best]):.2f}",
+            "" if math.isnan(row.goal) else f"{row.goal:.1f}",
+            f"{-np.mean([found['elbo'] for found in runs]):.2f}",
             ", ".join(found["active_units"] for found in runs),
-            f"{', '.join(map(str, epochs))} in {np.mean([found['minutes'] for found in runs]):.0f}",
-            f"{len(runs)}",
+            f"{runs[0]['epochs']}, {np.mean([found['seconds'] for found in runs]) / 60:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

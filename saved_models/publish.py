@@ -48,14 +48,14 @@ def main(run: Path, name: str, commit: str = "HEAD") -> None:
     commit = subprocess.run(revision, capture_output=True, text=True, check=True).stdout
     target = Path(__file__).parent / name
     target.mkdir()
-    for file in ("metrics.json", "samples.png"):
-        shutil.copy2(run / file, target / file)
+    shutil.copy2(run / "metrics.json", target / "metrics.json")
     trained = kv.load_model(run / "model.keras")
     model = type(trained).from_config(trained.get_config())
     model.build((None, *trained.event_shape))
     model.set_weights(trained.get_weights())
     model.save(target / "model.keras")
-    shutil.copytree(run / "saved_model" / "1", target / "1")
+    model.export(target / "1")
+    kv.plotting.samples(model, 100).savefig(target / "samples.png")
     versions = ", ".join(f"{package} {version}" for package, version in metrics["versions"].items())
     card = CARD.format(
         **metrics | {"versions": versions},
