@@ -334,6 +334,17 @@ def test_tables_with_several_columns_of_a_kind_are_loaded(tmp_path, policy):
     np.testing.assert_array_equal(twice.decode(z).log_prob(x[:1]), vae.decode(z).log_prob(x[:1]))
 
 
+def test_adapted_columns_of_a_kind_begin_at_their_means():
+    columns = {name: Bernoulli(1) for name in "ab"}
+    for share, layer in zip((0.25, 0.9), columns.values(), strict=True):
+        layer.adapt([[share]])
+    likelihood = Columns(columns, kv.dense_decoder(2, [3]))
+    likelihood.build((None, 2))
+    likelihood.parts[0].head.kernel.assign(np.zeros((3, 2)))
+    assert len(likelihood.parts) == 1
+    np.testing.assert_allclose(likelihood(tf.zeros([1, 2])).mean(), [[0.25, 0.9]], rtol=1e-5)
+
+
 def test_several_values_of_one_kind():
     together, apart = built({"x": Normal(3), "n": Poisson(1)}), Normal(3)
     apart.build((None, 2))

@@ -38,6 +38,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
     params_initializer = "zeros"  # of the parameters without a context
     discrete = False  # True where log_prob is a probability mass, which has bits per dimension
     value_dtype = "float32"  # of the values, as a model takes and gives them
+    start: np.ndarray | None = None  # mean of the data that a layer was adapted to, where its parameters are to begin
     support: Support = RealNumbers()  # where draws are: a posterior's must lie within its prior's
 
     def __init_subclass__(cls, **kwargs):
@@ -77,10 +78,20 @@ class DistributionLayer(Serializable, keras.layers.Layer):
             self.params = self.add_weight(
                 shape=self.params_shape, initializer=self.params_initializer, name="params", dtype="float32"
             )
-            return
-        features = self.build_network(context_shape)
-        self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
-        self.head.build(features)
+        else:
+            features = self.build_network(context_shape)
+            self.head = keras.layers.Dense(self._head_units(features), dtype="float32", name="params")
+            self.head.build(features)
+        if self.start is not None:
+            self.begin(self.params if context_shape is None else self.head.bias)
+
+    def begin(self, bias: keras.Variable) -> None:
+        """Lets the parameters begin at `start`.
+
+        Args:
+            bias: the parameters, shape `params_shape`, or what is added to them, of the features' last dense layer.
+        """
+        raise NotImplementedError(f"{self._title} needs a method begin(self, bias).")
 
     def _post_build(self):
         """Freezes the parts of a layer that was frozen before it had them, which Keras does not: of a loaded one."""

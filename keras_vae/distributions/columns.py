@@ -365,7 +365,10 @@ def _merged(layers: Sequence[DistributionLayer]) -> DistributionLayer:
     if len(layers) == 1:
         return layers[0]
     config = {name: value for name, value in layers[0].get_config().items() if name not in ("name", "categories")}
-    return type(layers[0]).from_config(config | {"event_shape": [sum(layer.event_shape[0] for layer in layers)]})
+    merged = type(layers[0]).from_config(config | {"event_shape": [sum(layer.event_shape[0] for layer in layers)]})
+    if all(layer.start is not None for layer in layers):
+        merged.start = np.concatenate([layer.start for layer in layers])
+    return merged
 
 
 def _has_independent_values(part: tfd.Distribution) -> bool:

@@ -42,7 +42,6 @@ class Bernoulli(DistributionLayer):
 
     support = ZerosAndOnes()
     discrete = True
-    _start: np.ndarray | None = None  # the mean of the data, until there are weights
 
     def adapt(self, data) -> None:
         """Lets the log-odds begin at those of the mean of data, between 0.001 and 0.999, as Keras's `adapt`.
@@ -69,15 +68,12 @@ class Bernoulli(DistributionLayer):
             count, total = count + len(x), total + np.sum(x, axis=0, dtype=np.float64)
         if not count:
             raise ValueError(f"{self._title}.adapt needs data. Received: no examples.")
-        self._start = total / count
+        self.start = total / count
 
-    def build(self, context_shape=None):
-        super().build(context_shape)
-        if self._start is not None:
-            weights = self.params if context_shape is None else self.head.bias
-            mean = self._start.reshape(-1, math.prod(weights.shape)).mean(axis=0)
-            mean = np.clip(mean, *START).reshape(weights.shape)
-            weights.assign(np.log(mean) - np.log1p(-mean))
+    def begin(self, bias):
+        mean = self.start.reshape(-1, math.prod(bias.shape)).mean(axis=0)
+        mean = np.clip(mean, *START).reshape(bias.shape)
+        bias.assign(np.log(mean) - np.log1p(-mean))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         logits = tf.squeeze(params, axis=-1)
