@@ -13,8 +13,6 @@ import argparse
 import csv
 import json
 import math
-import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,7 +144,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> None:
                 "seconds": round(sum(float(line["seconds"]) for line in history)),
                 "threads": options.threads,
                 "active_units": active_units(model, data),
-                "command": shlex.join(["python", "benchmarks/likelihoods.py", *sys.argv[1:]]),
+                "command": f"python benchmarks/likelihoods.py --rows {name} --seeds {seed + 1}",
                 "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "keras_vae": kv.__version__},
             }
             model.save(folder / "model.keras")
