@@ -47,7 +47,7 @@ def main() -> None:
     data = kv.datasets.load("mnist", batch_size=options.batch_size, likelihood=kv.Bernoulli)
 
     def trained(build, seed):
-        warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs // 3)
+        warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs / 3)
         return train(build(data, seed), data, options, callbacks=[warm_up])
 
     compare(trained, {"one layer": one_layer, "two layers": two_layers}, data.test, options)

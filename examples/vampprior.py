@@ -33,7 +33,7 @@ def trained(data, options, prior_class, seed) -> kv.VAE:
     if isinstance(model.prior, kv.VampPrior):
         images = np.concatenate(list(data.train.take(-(-COMPONENTS // options.batch_size))))
         model.prior.set_pseudo_inputs(images[:COMPONENTS])
-    warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs // 3)
+    warm_up = kv.callbacks.LinearSchedule("beta", 0.0, 1.0, epochs=options.epochs / 3)
     return train(model, data, options, kv.ELBO(), [warm_up])
 
 
