@@ -177,6 +177,6 @@ def dynamic(folder: Path, batch: int, seed: int, train: int = 59_600, labels: bo
     return kv.datasets.load(images(folder, train), batch, kv.Bernoulli, seed=seed, labels=labels)
 
 
-def static(folder: Path, batch: int, seed: int) -> kv.datasets.Data:
+def static(batch: int, seed: int) -> kv.datasets.Data:
     """The fixed draw of Larochelle & Murray 2011: 50,000 images to train on."""
     return kv.datasets.load("binarized_mnist", batch, kv.Bernoulli, seed=seed)

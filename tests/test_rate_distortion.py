@@ -171,6 +171,12 @@ def test_what_can_not_be_swept_is_refused_before_a_fit(model, monkeypatch):
         rate_distortion(linear_vae(kv.ELBO(beta={"z": 2.0})), X, X)
     with pytest.raises(ValueError, match=r"Received: a model that is not compiled"):
         rate_distortion(kv.VAE(kv.Normal(2), kv.FixedScaleNormal(SIZE), kv.StandardNormal(2)), X, X)
+    posterior = kv.PerExampleOnDisk(kv.Normal(2), examples=len(X))
+    on_disk = kv.VariationalAutodecoder(posterior, kv.FixedScaleNormal(SIZE), kv.StandardNormal(2))
+    on_disk.compile(kv.RowwiseAdam(), kv.ELBO())
+    on_disk.build((None, SIZE))
+    with pytest.raises(ValueError, match=r"weights are all in memory.*Received: a VariationalAutodecoder with param"):
+        rate_distortion(on_disk, (X, np.arange(len(X))), (X, np.arange(len(X))))
     autoencoder = kv.Autoencoder(keras.layers.Dense(2), kv.FixedScaleNormal(SIZE))
     autoencoder.compile("adam", kv.ELBO())
     with pytest.raises(TypeError, match="needs a model with latent variables"):

@@ -19,6 +19,7 @@ from keras_vae.evaluation.programs import structure_of
 from keras_vae.evaluation.progress import Progress
 from keras_vae.files import require_writable
 from keras_vae.models import LatentVariableModel
+from keras_vae.stored_rows import stored_in
 from keras_vae.training.feed import Feed
 
 HEADING = f"{'beta':>8}  {'rate (KL)':>18}  {'distortion':>18}  {'ELBO':>18}  {'active units':>12}"
@@ -113,8 +114,8 @@ def rate_distortion(
 
     Raises:
         TypeError: for a model without latent variables.
-        ValueError: for betas that are no weights, for an objective without one, for data that the model does not
-            allow, and for files in `resume` of other weights, arguments or data.
+        ValueError: for betas that are no weights, for an objective without one, for parameters on disk, for data that
+            the model does not allow, and for files in `resume` of other weights, arguments or data.
 
     Reference: Alemi et al. 2018, arXiv:1711.00464.
     """
@@ -154,6 +155,11 @@ def _require_beta(model: LatentVariableModel) -> None:
         raise ValueError(
             "rate_distortion needs a model that is compiled with an objective that has one beta, such as ELBO(). "
             f"Received: {loss}."
+        )
+    if stored_in(model):
+        raise ValueError(
+            "rate_distortion needs a model whose weights are all in memory, for each beta begins with them. "
+            f"Received: a {type(model).__name__} with parameters on disk."
         )
 
 
