@@ -19,11 +19,13 @@ class Draw:
             value itself: the logits of a relaxed draw. `at_points` makes a distribution that takes them.
         log_prob: None, or the log-density of the draw under the distribution it came from, nats, shape
             (*sample, *batch), where that is a by-product of drawing: of a flow, whose map need not be inverted.
+        slope: None, or the gradient of `log_prob` with respect to the value, of its shape, from the noise of the draw.
     """
 
     value: tf.Tensor
     point: tf.Tensor | None = None
     log_prob: tf.Tensor | None = None
+    slope: tf.Tensor | None = None
 
     def along(self, path: Callable[[tf.Tensor], tf.Tensor]) -> "Draw":
         """The draw, with its value and its point sent through `path`, which changes their gradients alone."""
@@ -132,7 +134,13 @@ class Latent:
         """`log_ratio`, whose gradient reaches the parameters of q through the draws only, not through its density."""
         if self.value is None:
             return -self.kl
-        return self.log_prior - self._where_present(self.log_prob_under(stopped(self.posterior)))
+        if self.drawn is not None and self.drawn.log_prob is not None and self.drawn.slope is not None:
+            log_prob, slope = map(tf.stop_gradient, (self.drawn.log_prob, self.drawn.slope))
+            moved = slope * (self.value - tf.stop_gradient(self.value))  # is 0, but for its gradient
+            log_posterior = log_prob + tf.reduce_sum(moved, axis=list(range(len(log_prob.shape), len(moved.shape))))
+        else:
+            log_posterior = self.log_prob_under(stopped(self.posterior))
+        return self.log_prior - self._where_present(log_posterior)
 
     @cached_property
     def exact_kl(self) -> tf.Tensor | None:

@@ -400,6 +400,40 @@ def test_relaxed_draws_keep_their_logits_on_the_path_of_an_objective():
     np.testing.assert_array_equal(*figures)
 
 
+@pytest.mark.parametrize("layer", [kv.FullCovarianceNormal(40), kv.LowRankNormal(40)])
+def test_draws_of_nearly_singular_normals_have_the_right_density(layer):
+    """The mean of log q at draws is -entropy, whose error is known: by R^-1 of such an R, it would be anything."""
+    if isinstance(layer, kv.LowRankNormal):
+        params = np.tile([[0.0, 0.0, 1e4]], (1, 40, 1))
+    else:
+        params = np.concatenate([np.zeros(40), np.full(40 * 41 // 2, -1.0)])[None]  # R^-1 grows by 4 in each row
+    distribution = layer.distribution(tf.constant(params, tf.float32))
+    drawn = draw_from(distribution, [1000], fold(3))
+    latent = Latent(drawn.value, distribution, distribution, drawn=drawn)
+    entropy = 20 * (1 + math.log(2 * math.pi)) + 0.5 * distribution.log_det_covariance().numpy()
+    np.testing.assert_allclose(np.mean(latent.log_posterior, axis=0), -entropy, atol=4 * math.sqrt(20 / 1000))
+    np.testing.assert_array_equal(drawn.value, distribution.sample(1000, seed=fold(3)))
+
+
+@pytest.mark.parametrize("layer", [kv.FullCovarianceNormal(SIZE), kv.LowRankNormal(SIZE)])
+def test_the_path_of_a_correlated_draw(layer):
+    """Density and gradient along the path from the noise are those of the density at the value."""
+    params = tf.constant(params_of(layer))
+    gradients, values = [], []
+    for with_slope in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            distribution = layer.distribution(params)
+            drawn = draw_from(distribution, [3], fold(5))
+            prior = tfp.distributions.MultivariateNormalDiag(tf.zeros(SIZE))
+            latent = Latent(drawn.value, distribution, prior, drawn=drawn if with_slope else None)
+            ratio = latent.log_ratio_along_path
+        values.append(ratio)
+        gradients.append(tape.gradient(ratio, params))
+    np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(*gradients, rtol=1e-3, atol=1e-3)
+
+
 def test_variance_along_the_one_direction_of_a_low_rank_normal():
     """Where u is all there is, the variance is what the sum of all squares rounds away: 1 / (1 / d + u u')."""
     layer = kv.LowRankNormal(1)

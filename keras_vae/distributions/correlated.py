@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 from keras_vae.distributions.base import DistributionLayer, Independent, ScaledLayer, TensorDistribution
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.noise import standard_normal
+from keras_vae.trace import Draw
 
 
 class FullCovarianceNormal(ScaledLayer):
@@ -108,6 +109,10 @@ class CorrelatedNormal(TensorDistribution):
         """R noise, shape (..., d)."""
         raise NotImplementedError
 
+    def pull_back(self, noise: tf.Tensor) -> tf.Tensor:
+        """R'^-1 noise, shape (..., d), which is C^-1 R noise."""
+        raise NotImplementedError
+
     def squared_distance(self, difference: tf.Tensor) -> tf.Tensor:
         """difference' C^-1 difference, shape (...)."""
         raise NotImplementedError
@@ -116,13 +121,27 @@ class CorrelatedNormal(TensorDistribution):
         """log |C|, shape (...)."""
         raise NotImplementedError
 
+    def draw(self, sample_shape, seed) -> Draw:
+        """Draws with their log-density, shape (*sample_shape, *batch, d).
+
+        It is that of their noise: R^-1 of a draw is not its noise where R is nearly singular, and a fit would follow
+        the error to where the density of its own draws vanishes.
+        """
+        shape = tf.concat([tf.cast(sample_shape, tf.int32), tf.shape(self.loc)], axis=0)
+        noise = standard_normal(shape, seed)
+        noise.set_shape([*[None] * len(sample_shape), *self.loc.shape])
+        log_prob = self._log_density(tf.reduce_sum(noise**2, axis=-1))
+        return Draw(self.loc + self.color(noise), log_prob=log_prob, slope=-self.pull_back(noise))
+
     def _sample_n(self, n, seed=None):
-        shape = tf.concat([[n], tf.shape(self.loc)], axis=0)
-        return self.loc + self.color(standard_normal(shape, tfp.random.sanitize_seed(seed)))
+        return self.draw([n], tfp.random.sanitize_seed(seed)).value
 
     def _log_prob(self, value):
+        return self._log_density(self.squared_distance(value - self.loc))
+
+    def _log_density(self, squared_distance: tf.Tensor) -> tf.Tensor:
         constant = self.loc.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * (constant + self.log_det_covariance() + self.squared_distance(value - self.loc))
+        return -0.5 * (constant + self.log_det_covariance() + squared_distance)
 
     def _mean(self):
         return tf.identity(self.loc)
@@ -142,6 +161,9 @@ class TriangularNormal(CorrelatedNormal):
 
     def color(self, noise):
         return tf.linalg.matvec(self.scale_tril, noise)
+
+    def pull_back(self, noise):
+        return tf.linalg.triangular_solve(self.scale_tril, noise[..., None], adjoint=True)[..., 0]
 
     def squared_distance(self, difference):
         white = tf.linalg.triangular_solve(self.scale_tril, difference[..., None])
@@ -165,12 +187,17 @@ class _LowRankNormal(CorrelatedNormal):
         self.colored = scale * direction  # D^-1/2 u
         self.length = tf.reduce_sum(self.colored**2, axis=-1, keepdims=True)  # u' D^-1 u, [..., 1]
 
+        self.root = tf.math.rsqrt(1 + self.length)  # sqrt(eta)
+        self.shrink = self.root**2 / (1 + self.root)  # (1 - sqrt(eta)) / length, without its 0 / 0 at length 0
+
     def color(self, noise):
-        root = tf.math.rsqrt(1 + self.length)  # sqrt(eta)
-        # (1 - sqrt(eta)) / length, without its 0 / 0 at length 0
-        shrink = root**2 / (1 + root)
-        along = tf.reduce_sum(self.colored * noise, axis=-1, keepdims=True)
-        return self.scale * (noise - shrink * along * self.colored)
+        return self.scale * (noise - self.shrink * self._along(noise) * self.colored)
+
+    def pull_back(self, noise):
+        return (noise + self.shrink / self.root * self._along(noise) * self.colored) / self.scale
+
+    def _along(self, noise):
+        return tf.reduce_sum(self.colored * noise, axis=-1, keepdims=True)
 
     def squared_distance(self, difference):
         along = tf.reduce_sum(self.direction * difference, axis=-1)

@@ -123,8 +123,13 @@ def diagnose(
     )
     if refined:
         some = tf.nest.map_structure(lambda array: array[:refined], inputs)
-        gained = refine_posterior(model, some, seed=seed, verbose=0).amortization_gap.mean
-        found = dataclasses.replace(found, refined_elbo=float(np.mean(found.elbo)) + gained)
+        own = refine_posterior(model, some, seed=seed, verbose=0)
+        found = dataclasses.replace(
+            found,
+            refined=len(own.params),
+            amortization_gap=own.amortization_gap.mean,
+            family_gap=own.approximation_gap.mean,
+        )
     found = dataclasses.replace(found, findings=findings(found, model))
     if verbose:
         print(found)

@@ -85,7 +85,10 @@ class Diagnosis:
         scales_at_limit: None, or the share of the scales of the likelihood that are at the smallest of their layer.
         residual_ratio: of a `FixedScaleNormal`, the root mean square of (x - mean of p(x | z)) / scale; else None.
         pareto_k: None, or k-hat of the importance weights, shape (examples,); see `LogLikelihood`.
-        refined_elbo: None, or the mean ELBO with the best posterior of the same family for each example.
+        refined: how many examples were given the best posterior of the same family, each its own.
+        amortization_gap: None, or what that posterior gains for them, mean: the encoder's part of the gap.
+        family_gap: None, or how far their log p(x), of draws of that posterior, is above its ELBO, mean: the part of
+            the family. Both parts together are more than `inference_gap` where the encoder's draws miss log p(x).
         findings: what stands out.
     """
 
@@ -99,7 +102,9 @@ class Diagnosis:
     scales_at_limit: float | None = None
     residual_ratio: float | None = None
     pareto_k: np.ndarray | None = None
-    refined_elbo: float | None = None
+    refined: int = 0
+    amortization_gap: float | None = None
+    family_gap: float | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -126,16 +131,6 @@ class Diagnosis:
     def inference_gap(self) -> float:
         """log p(x) - ELBO, mean: KL(q(z | x) || p(z | x)), and at least this, for `log_p` is a lower bound."""
         return float(np.mean(self.log_p - self.elbo))
-
-    @property
-    def amortization_gap(self) -> float | None:
-        """What a posterior of its own for each example would gain: the encoder's part of the gap."""
-        return None if self.refined_elbo is None else self.refined_elbo - float(np.mean(self.elbo))
-
-    @property
-    def family_gap(self) -> float | None:
-        """What is left of the gap then: the part of the posterior's family."""
-        return None if self.refined_elbo is None else float(np.mean(self.log_p)) - self.refined_elbo
 
     @property
     def active_units(self) -> int:
@@ -173,7 +168,8 @@ class Diagnosis:
             f"Diagnosis of {self.examples:,} examples, {self.samples:,} draws each, nats per example:",
             f"  ELBO {np.mean(self.elbo):.2f} = {np.mean(self.reconstruction):.2f} (log p(x | z)) - {self.kl:.2f} (KL)",
             f"  log p(x) {log_p.mean():.2f} +- {error:.2f}: {self.inference_gap:.2f} above the ELBO"
-            f"{self._parts_of_gap()}, on {np.median(self.effective_samples):.0f} effective draws (median)",
+            f", on {np.median(self.effective_samples):.0f} effective draws (median)",
+            *self._parts_of_gap(),
             f"  log p(x | z) {self.reconstruction_gain:.2f} above that with the z of another example",
         ]
         for name, latent in self.latents.items():
@@ -183,10 +179,13 @@ class Diagnosis:
         lines += [f"{'! ' if finding.illness else '- '}{finding}" for finding in self.findings]
         return "\n".join(lines)
 
-    def _parts_of_gap(self) -> str:
-        if self.refined_elbo is None:
-            return ""
-        return f" ({self.amortization_gap:.2f} by the encoder, {self.family_gap:.2f} by the family of the posterior)"
+    def _parts_of_gap(self) -> list[str]:
+        if self.amortization_gap is None:
+            return []
+        return [
+            f"    of {self.refined:,} examples with a posterior of their own: {self.amortization_gap:.2f} by the "
+            f"encoder, {self.family_gap:.2f} by the family of the posterior"
+        ]
 
 
 def _lines_of(name: str, latent: LatentDiagnosis, examples: int) -> list[str]:

@@ -212,7 +212,7 @@ class _Fit:
             with tf.GradientTape() as tape, sampling(self.samples, fold(seed, number)):
                 tape.watch(params)
                 (z,) = (trace := self.model.tracer(inputs, self.layer.distribution(params))()).latents.values()
-                loss = self._divergence(z, params) - (trace.log_likelihood if with_data else 0.0)
+                loss = self._divergence(z, number) - (trace.log_likelihood if with_data else 0.0)
                 loss = tf.reduce_sum(tf.reduce_mean(loss, axis=0))  # each example is a term of its own
             gradient = tape.gradient(loss, params)
             done = tf.cast(number, tf.float32)
@@ -226,15 +226,16 @@ class _Fit:
         start = [tf.constant(0), params, tf.zeros_like(params), tf.zeros_like(params)]
         return tf.while_loop(lambda number, *_: number < self.steps, step, start)[1]
 
-    def _divergence(self, z: Latent, params) -> tf.Tensor:
+    def _divergence(self, z: Latent, number) -> tf.Tensor:
         """log q(z) - log p(z) at the draws, whose gradient to the parameters is that of the divergence.
 
-        It goes through the draws alone, and so is 0 for each draw where q is the exact posterior (Roeder et al. 2017,
-        arXiv:1703.09194); but for flows, where the density of a draw comes with it, and another one costs its inverse.
+        In the second half of the steps it goes through the draws alone, and so is 0 for each draw where q is the exact
+        posterior (Roeder et al. 2017, arXiv:1703.09194). Far from there it is the noisier one, with C^-1 in it. For
+        flows, whose density at a draw comes with it, and costs an inverse otherwise, it stays as it is.
         """
-        if z.drawn is not None and z.drawn.log_prob is not None:
-            return -z.log_ratio
-        return z.log_prob_under(self.layer.distribution(tf.stop_gradient(params))) - z.log_prior
+        inverted = z.drawn is not None and z.drawn.log_prob is not None and z.drawn.slope is None
+        along_path = -z.log_ratio if inverted else -z.log_ratio_along_path
+        return tf.where(2 * number < self.steps, -z.log_ratio, along_path)
 
     def scores(self, inputs, params, draws: int, seed) -> list[np.ndarray]:
         """Log-weights under the encoder and under these parameters, float64, shape (draws, batch), in chunks."""

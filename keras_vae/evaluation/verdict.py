@@ -197,11 +197,13 @@ def _unused(found: Diagnosis, model) -> Iterator[Finding]:
         if latent.active is None or not latent.active.any() or latent.active.all():
             continue
         dead = int((~latent.active).sum())
+        used = len(latent.active) - dead
+        enough = "1 unit" if used == 1 else f"{used} units"
         yield Finding(
             "unused units",
             f"{dead} of {len(latent.active)} units of {name} are not active: the mean of their posterior varies by "
             f"{ACTIVE} or less over the data.",
-            f"They cost nothing: {len(latent.active) - dead} units would do, or a warm-up of beta uses more of them.",
+            f"They cost nothing: {enough} would do, or a warm-up of beta uses more of them.",
             illness=False,
         )
 

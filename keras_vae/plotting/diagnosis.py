@@ -79,11 +79,14 @@ def _draw_nats(axes: "Axes", found) -> None:
     if not others and latent.mutual_information is not None and latent.aggregate_kl is not None:
         informed = level - min(max(latent.mutual_information, 0.0), found.kl)
         steps = [("mutual\ninformation", level, informed, RED), ("aggregate\nto prior", informed, elbo, "#e3a08f")]
-    if found.refined_elbo is None:
+    if found.amortization_gap is None:
         steps.append(("gap", elbo, log_p, BLUE))
+        highest = max(level, elbo, log_p)
     else:
-        steps += [("encoder", elbo, found.refined_elbo, BLUE), ("family", found.refined_elbo, log_p, PALE)]
-    lowest, highest = min(level, elbo, log_p), max(level, elbo, log_p)
+        refined = elbo + found.amortization_gap
+        highest = max(level, elbo, log_p, refined + found.family_gap)
+        steps += [("encoder", elbo, refined, BLUE), ("family", refined, refined + found.family_gap, PALE)]
+    lowest = min(level, elbo, log_p)
     margin = 0.12 * (highest - lowest) or 0.5
     for place, (_, start, end, color) in enumerate(steps):
         axes.bar(place, end - start, bottom=start, color=color, width=0.7)
