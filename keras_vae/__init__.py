@@ -89,6 +89,13 @@ _HOMES = {
     "CouplingFlow": "distributions",
     "AutoregressiveFlow": "distributions",
     "AnomalyDetector": "evaluation",
+    "VQVAE": "models",
+    "VectorQuantized": "distributions",
+    "GradientVectorQuantized": "distributions",
+    "FiniteScalarQuantized": "distributions",
+    "UniformCategorical": "distributions",
+    "residual_encoder": "networks",
+    "residual_decoder": "networks",
 }
 
 __all__ = list(_HOMES)

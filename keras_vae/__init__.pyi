@@ -12,8 +12,10 @@ from keras_vae.distributions import ContinuousBernoulli as ContinuousBernoulli
 from keras_vae.distributions import CouplingFlow as CouplingFlow
 from keras_vae.distributions import DiscretizedLogistic as DiscretizedLogistic
 from keras_vae.distributions import DistributionLayer as DistributionLayer
+from keras_vae.distributions import FiniteScalarQuantized as FiniteScalarQuantized
 from keras_vae.distributions import FixedScaleNormal as FixedScaleNormal
 from keras_vae.distributions import FullCovarianceNormal as FullCovarianceNormal
+from keras_vae.distributions import GradientVectorQuantized as GradientVectorQuantized
 from keras_vae.distributions import GreyLevels as GreyLevels
 from keras_vae.distributions import HouseholderFlow as HouseholderFlow
 from keras_vae.distributions import InverseAutoregressiveFlow as InverseAutoregressiveFlow
@@ -37,10 +39,13 @@ from keras_vae.distributions import SphericalUniform as SphericalUniform
 from keras_vae.distributions import Standardized as Standardized
 from keras_vae.distributions import StandardNormal as StandardNormal
 from keras_vae.distributions import StudentT as StudentT
+from keras_vae.distributions import UniformCategorical as UniformCategorical
 from keras_vae.distributions import VampPrior as VampPrior
+from keras_vae.distributions import VectorQuantized as VectorQuantized
 from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
 from keras_vae.models import VAE as VAE
+from keras_vae.models import VQVAE as VQVAE
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
 from keras_vae.models import FactorAnalysis as FactorAnalysis
@@ -62,6 +67,8 @@ from keras_vae.networks import convolutional_decoder as convolutional_decoder
 from keras_vae.networks import convolutional_encoder as convolutional_encoder
 from keras_vae.networks import dense_decoder as dense_decoder
 from keras_vae.networks import dense_encoder as dense_encoder
+from keras_vae.networks import residual_decoder as residual_decoder
+from keras_vae.networks import residual_encoder as residual_encoder
 from keras_vae.objectives import ELBO as ELBO
 from keras_vae.objectives import IWAE as IWAE
 from keras_vae.objectives import VIMCO as VIMCO

@@ -31,11 +31,15 @@ def global_mean(values: tf.Tensor) -> tf.Tensor:
     Args:
         values: by example, shape (batch,); the batch may be another one, or empty, on each replica.
     """
-    examples = tf.cast(tf.shape(values)[0], values.dtype)
+    return tf.reduce_sum(values) / global_sum(tf.cast(tf.shape(values)[0], values.dtype))
+
+
+def global_sum(values: tf.Tensor) -> tf.Tensor:
+    """The sum over all replicas."""
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
-        examples = replica.all_reduce(tf.distribute.ReduceOp.SUM, examples)
-    return tf.reduce_sum(values) / examples
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
+    return values
 
 
 def smallest(strategy: tf.distribute.Strategy, number: int) -> int:

@@ -182,6 +182,8 @@ class Trace:
         context: None, or what a baseline or a critic of the objective may look at in place of `observed`.
         units: how many units each example has, by name, shape (batch,), {"token": lengths}: the logs have the bound
             in nats for each of them.
+        uses: how often each example uses each code, by the name of the latent variable, shape (batch, codes of each
+            place, levels): the logs have their perplexity.
     """
 
     observed: tf.Tensor
@@ -190,6 +192,7 @@ class Trace:
     terms: dict[str, tf.Tensor] = field(default_factory=dict)
     context: Any = None
     units: dict[str, tf.Tensor] = field(default_factory=dict)
+    uses: dict[str, tf.Tensor] = field(default_factory=dict)
 
     @property
     def seen(self):

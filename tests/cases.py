@@ -66,6 +66,22 @@ def convolutional_vae() -> kv.VAE:
     )
 
 
+def quantized(posterior, prior=kv.UniformCategorical, depth=1) -> Callable[[], kv.VQVAE]:
+    """A VQVAE of images with 4 x 4 places of `depth` codes, from functions of an event shape to layers."""
+    shape = (8, 8, 1)
+
+    def build():
+        codes = posterior((4, 4, depth), kv.residual_encoder(shape, filters=[4], blocks=1))
+        decode = kv.residual_decoder(codes.params_shape, shape, filters=[4], blocks=1)
+        return kv.VQVAE(codes, kv.Bernoulli(shape, decode), prior(codes.event_shape, levels=codes.levels))
+
+    return build
+
+
+def small_codebook(layer) -> Callable:
+    return functools.partial(layer, levels=6, vector_size=3)
+
+
 class SparseVAE(kv.VAE):
     """A VAE that minimises the size of its codes too, a term of its trace."""
 
@@ -276,6 +292,15 @@ CASES = {
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
+    "VectorQuantized, Categorical": Case(
+        quantized(small_codebook(kv.VectorQuantized), kv.Categorical, depth=2),
+        binary_images,
+        lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}),
+    ),
+    "GradientVectorQuantized, UniformCategorical": Case(
+        quantized(small_codebook(kv.GradientVectorQuantized)), binary_images
+    ),
+    "FiniteScalarQuantized": Case(quantized(functools.partial(kv.FiniteScalarQuantized, steps=[3, 2])), binary_images),
     "Columns with missing values": Case(table_vae, incomplete_rows),
     "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(

@@ -11,6 +11,7 @@ from cases import AUTODECODERS, AUTOENCODERS, CASES, LINEAR, columns_of, has_col
 
 import keras_vae as kv
 from keras_vae.noise import fold
+from keras_vae.optimizers import REST
 from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS | AUTODECODERS  # test_linear.py saves, loads and serves those of LINEAR
@@ -99,17 +100,21 @@ def expected_answers(model, x, y, path) -> dict:
     served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {model.takes.y.name: y})
     table = has_columns(model)
     served |= columns_of(model, x) if table else {}
-    np.savez(path, **served | (latents or {"z": model.encode(x)}))
+    served |= latents or {"z": model.encode(x)}
+    np.savez(path, **served | ({"codes": model.encode(x)} if isinstance(model, kv.VQVAE) else {}))
     answers = {"serving_default": {"mean": model.reconstruct(inputs)}}
     if not latents:
         return answers | {"encode": {"z": model.encode(x)}, "decode": {"mean": model.decode(model.encode(x)).mean()}}
     count = y if isinstance(model, kv.ConditionalVAE) else 7
     draws = model.sample_prior(count, 5, 0.5)
-    draws = draws if isinstance(draws, dict) else {"z": draws}
+    draws = draws if isinstance(draws, dict) else {"codes" if isinstance(model, kv.VQVAE) else "z": draws}
     answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
     answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
     answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
-    if set(latents) == {"z"}:
+    if isinstance(model, kv.VQVAE):
+        answers["encode"] = {"codes": model.encode(x)}
+        answers["decode"] = {"mean": model.decode(model.encode(x)).mean()}
+    elif set(latents) == {"z"}:
         posterior = model.encode(x, *given)
         answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}
         answers["decode"] = {"mean": model.decode(latents["z"], *given).mean()}
@@ -156,7 +161,7 @@ def test_shapes(case):
 def test_gradients_reach_every_weight(case):
     (x, y), model = case.arrays(), case.compiled()
     with tf.GradientTape() as tape, sampling(model.loss.samples, fold(1), model.loss.path):
-        loss = tf.reduce_mean(model.loss(model(model.as_inputs(x, y))))
+        loss = tf.reduce_mean(model.loss.per_example(model(model.as_inputs(x, y)))[REST])
     assert model.trainable_weights
     for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):
         assert gradient is not None, weight.path

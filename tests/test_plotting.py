@@ -58,6 +58,7 @@ def echo(event_shape, factor=1.0):
     return types.SimpleNamespace(
         event_shape=event_shape,
         takes=kv.Inputs(kv.Field(event_shape)),
+        one_point=False,
         reconstruct=lambda x: tf.constant(factor * x),
         generate=lambda count, seed, temperature: tf.fill([count, *event_shape], factor),
     )

@@ -1,11 +1,12 @@
 """Tensor -> tfp distribution: layers that are posterior, prior or likelihood, whichever role they are given."""
 
 from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.codebooks import FiniteScalarQuantized, GradientVectorQuantized, VectorQuantized
 from keras_vae.distributions.columns import Columns
 from keras_vae.distributions.continuous import ContinuousBernoulli, Laplace, LogNormal, StudentT
 from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNormal
 from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical
+from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical, UniformCategorical
 from keras_vae.distributions.discretized import DiscretizedLogistic
 from keras_vae.distributions.flow_priors import AutoregressiveFlow, CouplingFlow
 from keras_vae.distributions.flows import HouseholderFlow, InverseAutoregressiveFlow, PlanarFlow
@@ -32,8 +33,10 @@ __all__ = [
     "CouplingFlow",
     "DiscretizedLogistic",
     "DistributionLayer",
+    "FiniteScalarQuantized",
     "FixedScaleNormal",
     "FullCovarianceNormal",
+    "GradientVectorQuantized",
     "GreyLevels",
     "HouseholderFlow",
     "InverseAutoregressiveFlow",
@@ -57,6 +60,8 @@ __all__ = [
     "StandardNormal",
     "Standardized",
     "StudentT",
+    "UniformCategorical",
     "VampPrior",
+    "VectorQuantized",
     "ZeroInflatedNegativeBinomial",
 ]

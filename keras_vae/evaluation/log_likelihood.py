@@ -41,6 +41,7 @@ class LogLikelihood(FromDraws):
         samples: draws per example.
         dimensions: number of values in one observation; None where observations differ in it.
         discrete: whether log p(x) is that of a probability; a density is one per unit of the data.
+        one_point: whether the posterior is one point, so that each value is log p(x, z) at it.
     """
 
     values: np.ndarray
@@ -49,13 +50,16 @@ class LogLikelihood(FromDraws):
     samples: int
     dimensions: int | None
     discrete: bool
+    one_point: bool = False
 
     @property
     def errors(self) -> np.ndarray:  # type: ignore[override]
-        """Standard error of each value over its draws, nats, shape (examples,); NaN for a single draw.
+        """Standard error of each value over its draws, nats, shape (examples,); NaN for a single draw, 0 at one point.
 
         That of a mean relative to the mean (delta method): it says little where `unreliable` is true.
         """
+        if self.one_point:
+            return np.zeros(len(self.values))
         if self.samples < 2:
             return np.full(len(self.values), np.nan)
         spread = 1 / np.maximum(self.effective_samples, 1.0) - 1 / self.samples
@@ -85,6 +89,8 @@ class LogLikelihood(FromDraws):
     @property
     def verdict(self) -> str:
         """Whether to believe the mean, in a sentence or two."""
+        if self.one_point:
+            return "A lower bound only: q(z | x) is one point, and what other codes add to p(x) is left out."
         if self.samples < FEWEST:
             return f"{self.samples} draws are too few to say how far below log p(x) this bound is: take 25 or more."
         missed, limit = int(np.sum(self.unreliable)), threshold(self.samples)
@@ -114,12 +120,16 @@ class LogLikelihood(FromDraws):
         return -self.mean / (self.dimensions * math.log(2))
 
     def __str__(self) -> str:
-        return (
+        found = (
             f"log p(x) {'=' if self.reliable else '>='} {self.mean:.3f} +- {self.standard_error:.3f} nats over "
-            f"{len(self.values):,} examples, +- {self.error_of_draws:.3f} over the draws ({self.samples:,} each, "
-            f"median effective {np.median(self.effective_samples):.0f}, median k-hat {np.median(self.pareto_k):.2f})\n"
-            f"{self.verdict}"
+            f"{len(self.values):,} examples"
         )
+        if not self.one_point:
+            found += (
+                f", +- {self.error_of_draws:.3f} over the draws ({self.samples:,} each, median effective "
+                f"{np.median(self.effective_samples):.0f}, median k-hat {np.median(self.pareto_k):.2f})"
+            )
+        return f"{found}\n{self.verdict}"
 
 
 def log_likelihood(
@@ -168,11 +178,18 @@ def log_likelihood(
                 f"log_likelihood needs {name} to be a whole number, 1 or more. Received: {name}={value!r}."
             )
     seed = whole_seed("log_likelihood", seed)
+    samples = 1 if model.one_point else samples
     found = model.look_at("log_likelihood", data)
     with Progress(resume, "log_likelihood", model, samples=samples, seed=seed) as progress:
         for scores in _by_batch(model, found, samples, seed, batch_size, memory, verbose, progress.has):
             progress.add(scores)
-    return LogLikelihood(**progress.results(), samples=samples, dimensions=model.dimensions, discrete=model.discrete)
+    return LogLikelihood(
+        **progress.results(),
+        samples=samples,
+        dimensions=model.dimensions,
+        discrete=model.discrete,
+        one_point=model.one_point,
+    )
 
 
 def log_likelihood_by_batch(
@@ -186,7 +203,7 @@ def log_likelihood_by_batch(
 ) -> Iterator[np.ndarray]:
     """The values of one batch after the other, nats, shape (batch,); the arguments are those of `log_likelihood`."""
     found = model.look_at("log_likelihood", data)
-    seed = whole_seed("log_likelihood", seed)
+    seed, samples = whole_seed("log_likelihood", seed), 1 if model.one_point else samples
     for scores in _by_batch(model, found, samples, seed, batch_size, memory, verbose):
         yield scores["values"]
 

@@ -264,6 +264,8 @@ def _check_model(model: LatentVariableModel) -> None:
     needs = "refine_posterior needs a model with one latent variable and a layer `posterior` for it. Received: "
     if not isinstance(model, SingleLatentModel):
         raise TypeError(f"{needs}a {type(model).__name__}.")
+    if model.one_point:
+        raise TypeError(f"{needs}a {type(model).__name__}, whose posterior is one point.")
     if not isinstance(getattr(model, "posterior", None), DistributionLayer):
         raise TypeError(f"{needs}a {type(model).__name__}, whose posterior is the exact one.")
 

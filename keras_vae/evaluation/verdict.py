@@ -209,6 +209,14 @@ def _unused(found: Diagnosis, model) -> Iterator[Finding]:
 
 
 def _draws(found: Diagnosis, model) -> Iterator[Finding]:
+    if model.one_point:
+        yield Finding(
+            "log p(x) is a lower bound only",
+            "q(z | x) is one point: what other codes add to p(x) is left out, and more draws do not bring it closer.",
+            "Models whose posteriors are points too have bounds of the same kind.",
+            illness=False,
+        )
+        return
     effective, limit = float(np.median(found.effective_samples)), threshold(found.samples)
     missed = 0 if found.pareto_k is None else int(np.sum(found.pareto_k > limit))
     if effective < min(FEW, found.samples / 2) or missed >= MISSED * found.examples:

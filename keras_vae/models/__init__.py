@@ -9,9 +9,11 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.vae import VAE
+from keras_vae.models.vqvae import VQVAE
 
 __all__ = [
     "VAE",
+    "VQVAE",
     "Autoencoder",
     "ConditionalVAE",
     "FactorAnalysis",

@@ -12,6 +12,7 @@ from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.keras_names import batches_trained, loss_mean
+from keras_vae.models.code_use import CodeUse
 from keras_vae.models.contract import KerasContract
 from keras_vae.models.inputs import Field
 from keras_vae.models.weights import WeightSums
@@ -48,7 +49,8 @@ class LatentVariableModel(KerasContract):
     Trained with `compile(optimizer, loss=<Objective>)` and `fit`. Loss and logs are in nats per example: summed over
     the event, averaged over the examples. The logs are `loss`, `log_likelihood`, `kl`, `kl_<name>` for each latent
     variable when there are several, the terms and the losses of other groups by name, `bits_per_dim` for discrete data
-    and `nats_per_<unit>` for each unit of the trace; all but the losses are unweighted.
+    and `nats_per_<unit>` for each unit of the trace; of codes their `perplexity` and the share of `used_codes`; all but
+    the losses are unweighted.
 
     Args:
         seed: integer; the noise of training and evaluation is drawn from it and the step, so that a resumed run equals
@@ -56,10 +58,13 @@ class LatentVariableModel(KerasContract):
         **kwargs: `name`, `trainable` and `dtype` of a Keras model.
     """
 
+    one_point = False  # whether posteriors are one point each: then one draw says all
+
     def __init__(self, seed: int = 0, **kwargs):
         super().__init__(autocast=False, **kwargs)  # data and log-probabilities stay float32 under every policy
         self.seed = whole_seed(self, seed)
         self._trackers = Trackers()
+        self._uses: collections.UserDict[str, CodeUse] = collections.UserDict()  # as the means, no part of the state
         self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
     def call(self, inputs, training=None) -> Trace:
@@ -196,6 +201,8 @@ class LatentVariableModel(KerasContract):
         extra = tf.add_n([tf.reduce_sum(tf.cast(loss, tf.float32)) for loss in self.losses] or [tf.zeros([])])
         for name, (figures, weights) in self._logged(losses, extra, trace).items():
             self._mean(name).update_state(figures, sample_weight=_product(weights, sample_weight))
+        for name, uses in trace.uses.items():
+            self._code_use(name, trace).update_state(uses, sample_weight)
         self._seen["examples"].update_state(tf.zeros_like(losses[REST]))
         if sample_weight is not None:
             losses = {name: loss * sample_weight for name, loss in losses.items()}
@@ -230,6 +237,14 @@ class LatentVariableModel(KerasContract):
     def _mean(self, name: str) -> keras.metrics.Mean:
         return loss_mean(self) if name == "loss" else self._trackers[name]
 
+    def _code_use(self, name: str, trace: Trace) -> CodeUse:
+        """The count of the codes of a latent variable."""
+        if name not in self._uses:
+            suffix = f"_{name}" if len(trace.uses) > 1 else ""
+            with tf.init_scope():
+                self._uses[name] = CodeUse(tuple(trace.uses[name].shape[1:]), suffix, name=f"use{suffix}")
+        return self._uses[name]
+
     def _logs(self) -> dict:
         logs = self.get_metrics_result()
         if multi_worker(self.distribute_strategy):  # Keras averages the first axis over the workers
@@ -250,6 +265,8 @@ class LatentVariableModel(KerasContract):
                 self.loss.check(trace)
             for name in self._logged(self.loss.per_example(trace), 0.0, trace):
                 self._mean(name)
+            for name in trace.uses:
+                self._code_use(name, trace)
             self._seen["examples"]
             build_optimizer(self)
 
@@ -265,7 +282,7 @@ class LatentVariableModel(KerasContract):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the examples of an epoch: loss, log_likelihood, kl, ..."""
-        return [*super().metrics, *self._trackers.values()]
+        return [*super().metrics, *self._trackers.values(), *self._uses.values()]
 
     # --- serving -----------------------------------------------------------------------------------------------------
 
@@ -321,6 +338,8 @@ class LatentVariableModel(KerasContract):
 
         Reference: Burda et al. 2016, arXiv:1509.00519.
         """
+        if self.one_point:
+            num_samples = 1
         sums, _ = self.weigh(x, num_samples, seed, rows)
         return sums.log_sum() - tf.math.log(tf.cast(num_samples, tf.float32)), sums.effective_samples()
 

@@ -10,6 +10,7 @@ from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer, Normal
 from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.codebooks import check_no_codes
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
@@ -66,6 +67,7 @@ class HierarchicalVAE(LatentVariableModel):
                 f"Received: posteriors {shapes[0]}, priors {shapes[1]}."
             )
         for posterior, prior in zip(posteriors, priors, strict=True):
+            check_no_codes(type(self).__name__, posterior)
             check_spaces(type(self).__name__, posterior, prior)
         self.posteriors = list(posteriors)
         self.likelihood = likelihood

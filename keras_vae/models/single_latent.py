@@ -7,6 +7,7 @@ from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.codebooks import check_no_codes
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
@@ -139,6 +140,8 @@ def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None
                 f"Received: {layer!r}."
             )
     posterior, prior = layers["posterior"], layers["prior"]
+    if not model.one_point:
+        check_no_codes(type(model).__name__, posterior)
     if prior.event_shape != posterior.event_shape:
         raise ValueError(
             f"{type(model).__name__} needs a prior and a posterior of one event shape. "

@@ -134,8 +134,7 @@ def latent_plane(model, x, labels=None, seed=0, classes=None) -> "Figure":
     caller = "plotting.latent_plane"
     seed = whole_seed(caller, seed)
     _check_model(model, caller)
-    if not hasattr(model, "latent_shape"):
-        raise TypeError(f"{caller} needs a model with one latent variable. Received: {type(model).__name__}.")
+    _check_latent(model, caller)
     size = math.prod(model.latent_shape)
     x = _examples(model, x, caller, at_least=2)
     labels = None if labels is None else np.asarray(labels)
@@ -187,8 +186,7 @@ def traversals(model, x, units: int = 8, values: int = 11) -> "Figure":
     caller = "plotting.traversals"
     units, values = _count(units, 8, caller), _count(values, 11, caller)
     _check_model(model, caller)
-    if not hasattr(model, "latent_shape"):
-        raise TypeError(f"{caller} needs a model with one latent variable. Received: {type(model).__name__}.")
+    _check_latent(model, caller)
     if len(model.event_shape) != 3:
         raise ValueError(f"{caller} needs a model of images. Received: observations of shape {model.event_shape}.")
     x = _examples(model, x, caller, at_least=2)[:MAX_POINTS]
@@ -239,6 +237,12 @@ def _check_model(model, caller: str) -> None:
             f"{caller} needs a model of observations that are one array. Received: {type(model).__name__}, which takes "
             f"{', '.join(field.name for field in model.takes.fields)}."
         )
+
+
+def _check_latent(model, caller: str) -> None:
+    if not hasattr(model, "latent_shape") or model.one_point:
+        received = type(model).__name__ + (", whose latent variable is codes" if model.one_point else "")
+        raise TypeError(f"{caller} needs a model with one latent variable of numbers. Received: {received}.")
 
 
 def _axes(model, caller: str) -> int:

@@ -73,7 +73,7 @@ class Signatures:
         """x -> mean and stddev of q(z | x), of each latent variable where there are several, or the code."""
 
         def encode(*rows):
-            return moments(self.model.encode(*rows))
+            return moments(self.model.encode(*rows), "z" if self.z is None else self.z.name)
 
         return self.by_rows("encode", encode, self.x + self.given)
 
@@ -252,14 +252,14 @@ class Signatures:
         return min(self.max_bytes // size, 2**31 - 1)
 
 
-def moments(posterior) -> dict[str, tf.Tensor]:
-    """Mean and stddev of a distribution, those of several by name, or a code as it is."""
+def moments(posterior, code: str = "z") -> dict[str, tf.Tensor]:
+    """Mean and stddev of a distribution, those of several by name, or a code as it is, called `code`."""
     if isinstance(posterior, dict):
         several = {name: moments(each) for name, each in posterior.items()}
         return {f"{name}_{moment}": each[moment] for moment in ("mean", "stddev") for name, each in several.items()}
     if isinstance(posterior, tfd.Distribution):
         return {"mean": posterior.mean(), "stddev": posterior.stddev()}
-    return {"z": posterior}
+    return {code: posterior}
 
 
 def _of_chunk(number: tf.Tensor, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

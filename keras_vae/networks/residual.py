@@ -1,0 +1,89 @@
+"""Convolutional networks from images to grids and back, with residual blocks."""
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_vae.networks.shapes import as_shape
+
+
+def residual_encoder(
+    input_shape: Sequence[int], filters: Sequence[int] = (32, 64), blocks: int = 2, activation: str = "relu"
+) -> keras.Model:
+    """Convolutions that halve height and width at each layer, then residual blocks: features that keep the grid.
+
+    Args:
+        input_shape: (height, width, channels).
+        filters: channels after each convolution of stride 2.
+        blocks: residual blocks, of a 3 x 3 convolution to half the channels and a 1 x 1 convolution back.
+        activation: a Keras activation.
+
+    Returns:
+        A Keras model from (batch, height, width, channels) to (batch, ceil(height / 2^n), ceil(width / 2^n),
+        filters[-1]), for n filters.
+
+    Reference: van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937 (section 4.1).
+    """
+    image = keras.Input(_grid_shape(input_shape, "residual_encoder"))
+    x = image
+    for count in filters:
+        x = keras.layers.Conv2D(count, 4, strides=2, padding="same", activation=activation)(x)
+    return keras.Model(image, _residual(x, blocks, activation), name="encoder")
+
+
+def residual_decoder(
+    input_shape: Sequence[int],
+    output_shape: Sequence[int],
+    filters: Sequence[int] = (64, 32),
+    blocks: int = 2,
+    activation: str = "relu",
+) -> keras.Model:
+    """Residual blocks, then transposed convolutions that double height and width at each layer, cropped to the image.
+
+    Args:
+        input_shape: (rows, columns, channels) of the grid.
+        output_shape: (height, width, channels) of the image; the features keep its height and width.
+        filters: channels of the blocks, and after each transposed convolution but the first: as many as there are
+            doublings.
+        blocks: residual blocks.
+        activation: a Keras activation.
+
+    Returns:
+        A Keras model from (batch, rows, columns, channels) to (batch, height, width, filters[-1]).
+
+    Raises:
+        ValueError: for a grid that so many doublings do not bring to the size of the image.
+    """
+    grid = _grid_shape(input_shape, "residual_decoder")
+    height, width, _ = _grid_shape(output_shape, "residual_decoder")
+    factor = 2 ** len(filters)
+    beyond = grid[0] * factor - height, grid[1] * factor - width
+    if not all(0 <= each < factor for each in beyond):
+        raise ValueError(
+            f"residual_decoder needs a grid that {len(filters)} doublings bring to {height} x {width}. "
+            f"Received: {grid[0]} x {grid[1]}."
+        )
+    start = keras.Input(grid)
+    x = keras.layers.Conv2D(filters[0], 3, padding="same")(start)
+    x = _residual(x, blocks, activation)
+    for count in filters:
+        x = keras.layers.Conv2DTranspose(count, 4, strides=2, padding="same", activation=activation)(x)
+    if any(beyond):
+        x = keras.layers.Cropping2D(((0, beyond[0]), (0, beyond[1])))(x)
+    return keras.Model(start, x, name="decoder")
+
+
+def _residual(x, blocks: int, activation: str):
+    channels = x.shape[-1]
+    for _ in range(blocks):
+        step = keras.layers.Activation(activation)(x)
+        step = keras.layers.Conv2D(max(channels // 2, 1), 3, padding="same", activation=activation)(step)
+        x = keras.layers.Add()([x, keras.layers.Conv2D(channels, 1)(step)])
+    return keras.layers.Activation(activation)(x)
+
+
+def _grid_shape(shape: Sequence[int], owner: str) -> tuple[int, ...]:
+    sizes = as_shape(shape, owner)
+    if len(sizes) != 3:
+        raise ValueError(f"{owner} needs shapes of three axes, (height, width, channels). Received: {sizes}.")
+    return sizes

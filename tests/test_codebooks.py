@@ -1,0 +1,285 @@
+"""Quantizers and the models whose latent variables are codes: against SciPy, enumeration, NumPy and autodiff."""
+
+import itertools
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+import scipy.spatial.distance
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+from cases import CASES, binary_images
+
+import keras_vae as kv
+from keras_vae.noise import fold
+from keras_vae.sampling import sampling
+
+RNG = np.random.default_rng(0)
+GRID, SIZE, LEVELS = (3, 2), 4, 5
+
+
+def built(layer, **options):
+    """A layer whose encoded vectors are its context, but for a head that is the identity."""
+    made = layer((*GRID, 1), **{"levels": LEVELS, "vector_size": SIZE} | options)
+    made.build((None, *GRID, SIZE))
+    made.head.kernel.assign(np.eye(SIZE))
+    return made
+
+
+def encoded(count=7) -> np.ndarray:
+    return RNG.normal(size=(count, *GRID, SIZE)).astype("float32")
+
+
+def test_codes_are_those_of_the_nearest_vectors():
+    layer, x = built(kv.VectorQuantized), encoded()
+    found = layer(x)
+    distances = scipy.spatial.distance.cdist(x.reshape(-1, SIZE), layer.codebook.numpy()[0])
+    np.testing.assert_array_equal(found.codes.numpy().ravel(), distances.argmin(axis=1))
+    vectors = layer.codebook.numpy()[0][distances.argmin(axis=1)].reshape(x.shape)
+    np.testing.assert_array_equal(layer.embed(found.codes), vectors)
+    np.testing.assert_allclose(layer.seen(found.codes, found), vectors, rtol=1e-5, atol=1e-6)
+    commitment = (distances.min(axis=1) ** 2).reshape(len(x), -1).sum(axis=1)
+    np.testing.assert_allclose(layer.terms(found)["commitment"], commitment, rtol=1e-4)
+    np.testing.assert_array_equal(found.log_prob(found.codes), np.zeros(len(x)))
+    np.testing.assert_array_equal(found.log_prob(LEVELS - 1 - found.codes), np.full(len(x), -np.inf))
+
+
+def test_further_codes_of_a_place_quantize_what_is_left():
+    layer = kv.VectorQuantized((*GRID, 3), levels=LEVELS, vector_size=SIZE)
+    layer.build((None, *GRID, SIZE))
+    layer.head.kernel.assign(np.eye(SIZE))
+    x = encoded()
+    found = layer(x)
+    left, codes, commitment = x.reshape(-1, SIZE).astype(np.float64), [], 0.0
+    for codebook in layer.codebook.numpy():
+        distances = scipy.spatial.distance.cdist(left, codebook)
+        codes.append(distances.argmin(axis=1))
+        commitment += (distances.min(axis=1) ** 2).reshape(len(x), -1).sum(axis=1)
+        left = left - codebook[codes[-1]]
+    np.testing.assert_array_equal(found.codes.numpy().reshape(-1, 3), np.stack(codes, axis=-1))
+    np.testing.assert_allclose(layer.embed(found.codes), x - left.reshape(x.shape), atol=1e-5)
+    np.testing.assert_allclose(layer.terms(found)["commitment"], commitment, rtol=1e-4)
+
+
+def test_the_gradient_goes_straight_through():
+    """It is that at the vectors, given to what was encoded, and none to the codebook."""
+    layer, x, weights = built(kv.GradientVectorQuantized), tf.constant(encoded()), encoded()
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        found = layer(x)
+        loss = tf.reduce_sum(weights * layer.seen(found.codes, found) ** 2)
+    gradient, of_codebook = tape.gradient(loss, [x, layer.codebook.value])
+    np.testing.assert_allclose(gradient, 2 * weights * layer.embed(found.codes), rtol=1e-4, atol=1e-5)
+    assert of_codebook is None
+
+
+def test_gradients_of_the_terms():
+    """Of commitment to what was encoded, and of "codebook" to the vectors: twice the differences."""
+    layer, x = built(kv.GradientVectorQuantized), tf.constant(encoded())
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        found = layer(x)
+        terms = layer.terms(found)
+    difference = x - layer.embed(found.codes)
+    np.testing.assert_allclose(tape.gradient(terms["commitment"], x), 2 * difference, rtol=1e-4, atol=1e-5)
+    assert tape.gradient(terms["commitment"], layer.codebook.value) is None
+    assert tape.gradient(terms["codebook"], x) is None
+    expected = np.zeros((LEVELS, SIZE))
+    np.add.at(expected, found.codes.numpy().astype(int).ravel(), -2 * difference.numpy().reshape(-1, SIZE))
+    got = tf.convert_to_tensor(tape.gradient(terms["codebook"], layer.codebook.value))[0]
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def learn(layer, x, weights=None, step=0):
+    with sampling(1, fold(step), weights=weights):
+        return layer(x, training=True)
+
+
+def test_the_codebook_is_the_moving_average_of_what_is_encoded():
+    """By sums and counts in float64; an example of weight 2 counts as two."""
+    layer = built(kv.VectorQuantized, decay=0.9, unused=0.0)
+    counts, sums = np.zeros(LEVELS), np.zeros((LEVELS, SIZE))
+    for step in range(4):
+        x, weights = encoded(), np.array([1, 1, 2, 0, 1, 1, 1], "float32")
+        before = layer.codebook.numpy()[0]
+        codes = learn(layer, x, weights, step).codes.numpy().astype(int).ravel()
+        rows, of_row = x.reshape(-1, SIZE), np.repeat(weights, math.prod(GRID))
+        counts *= 0.9
+        sums *= 0.9
+        np.add.at(counts, codes, 0.1 * of_row)
+        np.add.at(sums, codes, 0.1 * of_row[:, None] * rows)
+        expected = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1e-9)[:, None], before)
+        np.testing.assert_allclose(layer.codebook.numpy()[0], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(layer.use.numpy()[0], counts, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [kv.VectorQuantized, kv.GradientVectorQuantized])
+def test_codes_that_nobody_uses_begin_anew_at_the_batch(kind):
+    layer, x = built(kind, levels=50), encoded(30)
+    layer.codebook.assign(1e3 + np.arange(50 * SIZE).reshape(1, 50, SIZE))  # of which the first is nearest to all
+    weights = np.where(np.arange(30) < 10, 1.0, 0.0).astype("float32")
+    learn(layer, x, weights)
+    rows = {tuple(row) for row in x[:10].reshape(-1, SIZE)}  # of examples that count
+    moved = [tuple(vector) in rows for vector in layer.codebook.numpy()[0]]
+    assert moved == [False] + [True] * 49
+    np.testing.assert_allclose(layer.use.numpy()[0, 1:], layer.use.numpy()[0, 0] / 50, rtol=1e-5)
+    first = layer.codebook.numpy()
+    learn(layer, x, weights, step=1)
+    assert np.abs(layer.codebook.numpy() - first).max() < 30, "they are in use now, and stay"
+    codes = layer(x[:10]).codes.numpy()
+    assert len(np.unique(codes)) > 10
+
+
+def test_without_examples_nothing_is_learned():
+    layer = built(kv.VectorQuantized)
+    learn(layer, encoded())
+    before = layer.codebook.numpy()
+    learn(layer, np.zeros((0, *GRID, SIZE), "float32"), np.zeros(0, "float32"))
+    np.testing.assert_array_equal(layer.codebook, before)
+    assert np.isfinite(layer.use).all()
+
+
+@pytest.mark.parametrize("steps", [(8, 6, 5), (2,), (3, 2), (5, 4, 3, 2)])
+def test_the_points_of_a_fixed_grid(steps):
+    """Each code has a vector of its own, which is encoded as that code; their numbers are from -1 to 1."""
+    layer = kv.FiniteScalarQuantized((1, 2), steps=steps)
+    layer.build((None, 1, layer.vector_size))
+    layer.head.kernel.assign(np.eye(layer.vector_size))
+    assert layer.levels == math.prod(steps)
+    codes = np.stack([np.arange(layer.levels), np.arange(layer.levels)[::-1]], axis=-1)[:, None]
+    vectors = layer.embed(codes)
+    assert vectors.shape == (layer.levels, 1, 2 * len(steps))
+    assert len(np.unique(vectors, axis=0)) == layer.levels
+    assert np.abs(vectors).max() <= 1
+    np.testing.assert_array_equal(layer.codes_of(vectors), codes)
+    everywhere = layer(10 * RNG.normal(size=(4000 * layer.levels, 1, layer.vector_size)).astype("float32"))
+    assert len(np.unique(everywhere.codes)) == layer.levels
+    assert {0, layer.levels - 1} < set(range(-1, layer.levels + 1))
+    zero = layer(np.zeros((1, 1, layer.vector_size), "float32"))
+    np.testing.assert_allclose(zero.encoded, np.zeros((1, 1, layer.vector_size)), atol=1e-6)
+    difference = everywhere.encoded - layer.embed(everywhere.codes)
+    units = np.tile(np.array(steps) // 2, 2)
+    assert np.abs(difference * units).max() <= 0.51, "rounded by half a step"
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+def small(levels=3, grid=(2, 2), seed=0, posterior=None) -> kv.VQVAE:
+    shape = (4, 4, 1)
+    keras.utils.set_random_seed(seed)
+    codes = posterior or kv.VectorQuantized(
+        (*grid, 1), kv.residual_encoder(shape, [4], blocks=1), levels=levels, vector_size=2
+    )
+    likelihood = kv.Bernoulli(shape, kv.residual_decoder(codes.params_shape, shape, [4], blocks=1))
+    return kv.VQVAE(codes, likelihood, kv.Categorical((*grid, 1), levels=codes.levels))
+
+
+def test_the_bound_is_below_the_sum_over_all_codes():
+    """log p(x) by enumeration of the 81 grids of four places with three codes."""
+    model, x = small(), binary_images((4, 4, 1), 20)
+    model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment": 0.25}))
+    model.fit(x, epochs=30, verbose=0)
+    grids = np.array(list(itertools.product(range(3), repeat=4)), "float32").reshape(-1, 2, 2, 1)
+    of_codes = model.prior_distribution().log_prob(grids).numpy()
+    assert scipy.special.logsumexp(of_codes) == pytest.approx(0, abs=1e-5)
+    joint = model.decode(grids[:, None]).log_prob(x).numpy() + of_codes[:, None]
+    exact = scipy.special.logsumexp(joint, axis=0)
+    found = kv.evaluation.log_likelihood(model, x, verbose=0)
+    codes = model.encode(x).numpy()
+    number = (codes.reshape(-1, 4) @ [27, 9, 3, 1]).astype(int)
+    np.testing.assert_allclose(found.values, joint[number, np.arange(20)], rtol=1e-5)
+    assert (found.values < exact).all()
+    assert (found.samples, found.standard_error > 0, found.error_of_draws) == (1, True, 0.0)
+    assert not found.reliable
+    text = f"log p(x) >= {found.mean:.3f} +- {found.standard_error:.3f} nats over 20 examples\nA lower bound only"
+    assert str(found).startswith(text)
+    assert model.evaluate(x, verbose=0, return_dict=True)["kl"] == pytest.approx(-of_codes[number].mean(), rel=1e-5)
+
+
+def test_kl_of_a_uniform_prior_is_places_times_log_levels():
+    case = CASES["GradientVectorQuantized, UniformCategorical"]
+    model, x = case.compiled(), case.data()
+    trace = model(x)
+    np.testing.assert_allclose(trace.kl, np.full((1, len(x)), 16 * math.log(6)), rtol=1e-6)
+    np.testing.assert_allclose(trace.latents["z"].log_ratio, -trace.kl, rtol=1e-6)
+
+
+def test_perplexity_and_the_share_of_used_codes():
+    """Against SciPy's entropy, over two batches of an epoch; with two codes for each place both are means."""
+    case = CASES["VectorQuantized, Categorical"]
+    model, x = case.compiled(), binary_images(count=11)
+    got = model.evaluate(x, batch_size=4, verbose=0, return_dict=True)
+    codes = model.encode(x).numpy().reshape(-1, 2)
+    counts = [np.bincount(column, minlength=6) for column in codes.T]
+    entropy = np.mean([scipy.stats.entropy(count) for count in counts])
+    assert got["perplexity"] == pytest.approx(math.exp(entropy), rel=1e-5)
+    assert got["used_codes"] == pytest.approx(np.mean(np.stack(counts) > 0), rel=1e-6)
+    history = model.fit(x, batch_size=4, epochs=2, verbose=0, validation_data=x).history
+    assert {"perplexity", "val_perplexity", "used_codes", "val_used_codes", "commitment"} < set(history)
+
+
+@pytest.mark.parametrize("kind", [kv.VectorQuantized, kv.GradientVectorQuantized])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kind):
+    """With codes that begin anew, by programs of several steps, as `fit` runs by default."""
+    x = binary_images((4, 4, 1), 40)
+
+    def fit(folder, epochs):
+        keras.utils.set_random_seed(0)
+        encode = kv.residual_encoder((4, 4, 1), [4], blocks=1)
+        model = small(posterior=kind((2, 2, 1), encode, levels=20, vector_size=2, unused=0.5))
+        model.compile(keras.optimizers.Adam(1e-2))
+        model.build((None, 4, 4, 1))
+        backup = kv.callbacks.BackupAndRestore(folder)
+        model.fit(x, epochs=epochs, batch_size=8, verbose=0, callbacks=[backup])
+        return model.get_weights()
+
+    whole = fit(tmp_path / "whole", 4)
+    fit(tmp_path / "parts", 2)
+    for ours, theirs in zip(fit(tmp_path / "parts", 4), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_is_no_model_of_codes_is_refused():
+    shape = (4, 4, 1)
+    codes = kv.VectorQuantized((2, 2, 1), levels=3)
+    with pytest.raises(TypeError, match=r"VQVAE needs a posterior whose draws are codes.*Received: Normal"):
+        kv.VQVAE(kv.Normal((2, 2, 1)), kv.Bernoulli(shape), kv.StandardNormal((2, 2, 1)))
+    with pytest.raises(ValueError, match="VectorQuantized, 3 levels, and UniformCategorical, 2 levels"):
+        kv.VQVAE(codes, kv.Bernoulli(shape), kv.UniformCategorical((2, 2, 1), levels=2))
+    with pytest.raises(TypeError, match=r"VAE gives its decoder the draws.*VectorQuantized, whose draws are codes"):
+        kv.VAE(codes, kv.Bernoulli(shape), kv.UniformCategorical((2, 2, 1), levels=3))
+    with pytest.raises(TypeError, match="HierarchicalVAE gives its decoder the draws"):
+        kv.HierarchicalVAE([codes], kv.Bernoulli(shape), [kv.UniformCategorical((2, 2, 1), levels=3)])
+    with pytest.raises(ValueError, match=re.escape("is a posterior, and so needs a context. Received: None.")):
+        codes.build()
+
+
+def test_what_codes_have_no_answer_to_is_refused():
+    model, x = small(), binary_images((4, 4, 1), 4)
+    model.compile()
+    model.build((None, 4, 4, 1))
+    for bad in (np.full((1, 2, 2, 1), 0.5), np.full((1, 2, 2, 1), 3)):
+        with pytest.raises(ValueError, match=r"VQVAE\.decode needs codes that are 0, 1, \.\.\., 2\. Received"):
+            model.decode(bad)
+    with pytest.raises(TypeError, match=r"refine_posterior .* VQVAE, whose posterior is one point"):
+        kv.evaluation.refine_posterior(model, x, verbose=0)
+    with pytest.raises(TypeError, match=r"annealed_importance_sampling .* VectorQuantized, whose draws are 3 levels"):
+        kv.evaluation.annealed_importance_sampling(model, x, 10, verbose=0)
+    for plot in (kv.plotting.latent_plane, kv.plotting.traversals):
+        with pytest.raises(TypeError, match=r"needs a model with one latent variable of numbers\. Received: VQVAE"):
+            plot(model, x)
+    found = kv.evaluation.diagnose(model, x, samples=2, verbose=0)
+    assert "q(z | x) is one point" in str(found)
+
+
+def test_networks_of_grids():
+    encode, decode = kv.residual_encoder((28, 20, 1), [8, 6]), kv.residual_decoder((7, 5, 3), (28, 20, 1), [6, 4])
+    assert encode.output_shape == (None, 7, 5, 6)
+    assert decode.output_shape == (None, 28, 20, 4)
+    assert kv.residual_decoder((3, 3, 2), (5, 6, 1), [4]).output_shape == (None, 5, 6, 4)
+    with pytest.raises(ValueError, match="residual_decoder needs a grid that 1 doublings bring to 28 x 20"):
+        kv.residual_decoder((7, 5, 3), (28, 20, 1), [4])
