@@ -94,6 +94,7 @@ _HOMES = {
     "GradientVectorQuantized": "distributions",
     "FiniteScalarQuantized": "distributions",
     "UniformCategorical": "distributions",
+    "PixelCNN": "distributions",
     "residual_encoder": "networks",
     "residual_decoder": "networks",
 }

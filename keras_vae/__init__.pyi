@@ -30,6 +30,7 @@ from keras_vae.distributions import OneHotCategorical as OneHotCategorical
 from keras_vae.distributions import OptimalScaleNormal as OptimalScaleNormal
 from keras_vae.distributions import PerExample as PerExample
 from keras_vae.distributions import PerExampleOnDisk as PerExampleOnDisk
+from keras_vae.distributions import PixelCNN as PixelCNN
 from keras_vae.distributions import PlanarFlow as PlanarFlow
 from keras_vae.distributions import Poisson as Poisson
 from keras_vae.distributions import PowerSpherical as PowerSpherical

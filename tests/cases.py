@@ -300,7 +300,13 @@ CASES = {
     "GradientVectorQuantized, UniformCategorical": Case(
         quantized(small_codebook(kv.GradientVectorQuantized)), binary_images
     ),
-    "FiniteScalarQuantized": Case(quantized(functools.partial(kv.FiniteScalarQuantized, steps=[3, 2])), binary_images),
+    "FiniteScalarQuantized, PixelCNN": Case(
+        quantized(
+            functools.partial(kv.FiniteScalarQuantized, steps=[3, 2]),
+            functools.partial(kv.PixelCNN, filters=4, blocks=2, kernel_size=3),
+        ),
+        binary_images,
+    ),
     "Columns with missing values": Case(table_vae, incomplete_rows),
     "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(

@@ -1,5 +1,6 @@
 """Tensor -> tfp distribution: layers that are posterior, prior or likelihood, whichever role they are given."""
 
+from keras_vae.distributions.autoregressive import PixelCNN
 from keras_vae.distributions.base import DistributionLayer
 from keras_vae.distributions.codebooks import FiniteScalarQuantized, GradientVectorQuantized, VectorQuantized
 from keras_vae.distributions.columns import Columns
@@ -51,6 +52,7 @@ __all__ = [
     "OptimalScaleNormal",
     "PerExample",
     "PerExampleOnDisk",
+    "PixelCNN",
     "PlanarFlow",
     "Poisson",
     "PowerSpherical",

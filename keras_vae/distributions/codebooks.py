@@ -76,7 +76,7 @@ class Quantizer(DistributionLayer):
 
     def call(self, context=None, training=None) -> tfd.Distribution:
         made = super().call(context)
-        if training:
+        if training and self.trainable:
             self.learn(made)
         return made
 

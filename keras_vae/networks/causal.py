@@ -1,0 +1,155 @@
+"""Networks over a grid whose features at a place see the places before it, in the order in which one reads."""
+
+import keras
+import tensorflow as tf
+
+from keras_vae.arguments import whole_number
+from keras_vae.serializable import Serializable
+
+
+class CausalGrid(Serializable, keras.layers.Layer):
+    """Gated convolutions whose features at a place are functions of the places above it and to its left in its row.
+
+    Two stacks: the vertical one sees the rows above, the horizontal one its own row and what the vertical one gives at
+    its place, so that there is no blind spot. Shifted inputs and one-sided padding leave nothing to be masked. Each
+    block is h <- h + W (tanh(a) sigmoid(b)), a and b from a convolution.
+
+    Called with `inputs`, shape (batch, rows, columns, filters), and, where it was built for one, `context`, shape
+    (batch, rows, columns, size) or (batch, size), which all places see; returns features of the inputs' shape. `walk`
+    gives the same features place by place, each computed once, where the inputs are only known after it.
+
+    Args:
+        filters: channels of the inputs and of all layers.
+        blocks: number of blocks.
+        kernel_size: odd; a block sees (kernel_size - 1) / 2 places farther up, left and right than the one before it.
+        **kwargs: `name`, `trainable` and `dtype` of a Keras layer.
+
+    Raises:
+        ValueError: for a kernel size that is even.
+
+    Reference: van den Oord et al. 2016, arXiv:1606.05328; place by place: Ramachandran et al. 2017, arXiv:1704.06001.
+    """
+
+    def __init__(self, filters: int = 64, blocks: int = 5, kernel_size: int = 5, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = whole_number(self, "filters", filters)
+        self.blocks = whole_number(self, "blocks", blocks)
+        self.kernel_size = whole_number(self, "kernel_size", kernel_size)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"{type(self).__name__} needs an odd kernel_size. Received: {kernel_size}.")
+
+    @property
+    def reach(self) -> int:
+        """Rows of a kernel: its own and those above."""
+        return (self.kernel_size + 1) // 2
+
+    def build(self, inputs_shape, context_shape=None):
+        """Creates the weights for inputs of shape (batch, rows, columns, filters)."""
+        width = 2 * self.filters
+        options = {"dtype": self.dtype_policy}
+        self.vertical, self.down, self.horizontal, self.out, self.given = [], [], [], [], []
+        features = (None, None, None, self.filters)
+        for _ in range(self.blocks):
+            self.vertical.append(keras.layers.Conv2D(width, (self.reach, self.kernel_size), **options))
+            self.horizontal.append(keras.layers.Conv2D(width, (1, self.reach), **options))
+            self.down.append(keras.layers.Dense(width, use_bias=False, **options))
+            self.out.append(keras.layers.Dense(self.filters, **options))
+            for layer in (self.vertical[-1], self.horizontal[-1], self.out[-1]):
+                layer.build(features)
+            self.down[-1].build((*features[:-1], width))
+            if context_shape is not None:
+                self.given.append(keras.layers.Dense(2 * width, use_bias=False, **options))
+                self.given[-1].build((None, context_shape[-1]))
+
+    def call(self, inputs, context=None):
+        above, left = tf.pad(inputs, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1], _shifted(inputs)
+        for block in range(self.blocks):
+            of_above, of_left = self._context(block, context)
+            columns = self.kernel_size // 2
+            wide = tf.pad(above, [[0, 0], [self.reach - 1, 0], [columns, columns], [0, 0]])
+            seen = self.vertical[block](wide)
+            long = tf.pad(left, [[0, 0], [0, 0], [self.reach - 1, 0], [0, 0]])
+            left += self.out[block](_gated(self.horizontal[block](long) + self.down[block](seen) + of_left))
+            above += _gated(seen + of_above)
+        return left
+
+    def _context(self, block: int, context):
+        """What a context adds to the two stacks of a block, shape (batch, rows or 1, columns or 1, channels) each."""
+        if context is None:
+            return 0.0, 0.0
+        context = context[:, None, None] if len(context.shape) == 2 else context
+        return tf.split(self.given[block](context), 2, axis=-1)
+
+    def walk(self, size: tuple[int, int], choose, number, context=None):
+        """Goes through the places of a grid, in the order in which one reads, and chooses what stands there.
+
+        Args:
+            size: (rows, columns).
+            choose: from the features of a place, shape (number, filters), and its number to what stands there, shape
+                (number, channels), and to the input that it is, shape (number, filters).
+            number: of grids, an integer or an integer scalar tensor.
+            context: as for `call`, of so many.
+
+        Returns:
+            What was chosen, shape (number, rows, columns, channels).
+        """
+        rows, columns = size
+        contexts = [self._context(block, context) for block in range(self.blocks)]
+
+        def walk_row(row, before, windows, lines):
+            above, seen, new_windows = before, [], []
+            for block in range(self.blocks):
+                window = tf.concat([windows[block], above[:, None]], axis=1)  # [number, reach, columns, filters]
+                new_windows.append(window[:, 1:])
+                margin = self.kernel_size // 2
+                found = self.vertical[block](tf.pad(window, [[0, 0], [0, 0], [margin, margin], [0, 0]]))
+                seen.append(self.down[block](found)[:, 0] + _row(contexts[block][1], row))
+                above += _gated(found + _row(contexts[block][0], row, keep=True))[:, 0]
+
+            def walk_place(column, left, windows, chosen, inputs):
+                new_windows = []
+                for block in range(self.blocks):
+                    window = tf.concat([windows[block], left[:, None]], axis=1)  # [number, reach, filters]
+                    new_windows.append(window[:, 1:])
+                    found = self.horizontal[block](window[:, None])[:, 0, 0] + tf.gather(seen[block], column, axis=1)
+                    left += self.out[block](_gated(found))
+                values, following = choose(left, row * columns + column)
+                return column + 1, following, new_windows, chosen.write(column, values), inputs.write(column, following)
+
+            start = tf.zeros([number, self.filters], before.dtype)
+            empty = [tf.zeros([number, self.reach - 1, self.filters], before.dtype) for _ in range(self.blocks)]
+            arrays = [tf.TensorArray(dtype, columns) for dtype in (tf.float32, before.dtype)]
+            _, _, _, chosen, inputs = tf.while_loop(
+                lambda column, *_: column < columns, walk_place, [tf.constant(0), start, empty, *arrays]
+            )
+            line = tf.transpose(chosen.stack(), [1, 0, 2])  # [number, columns, channels]
+            return row + 1, tf.transpose(inputs.stack(), [1, 0, 2]), new_windows, lines.write(row, line)
+
+        start = tf.zeros([number, columns, self.filters], self.compute_dtype)
+        empty = [tf.zeros([number, self.reach - 1, columns, self.filters], self.compute_dtype)] * self.blocks
+        _, _, _, lines = tf.while_loop(
+            lambda row, *_: row < rows, walk_row, [tf.constant(0), start, empty, tf.TensorArray(tf.float32, rows)]
+        )
+        return tf.transpose(lines.stack(), [1, 0, 2, 3])
+
+    def compute_output_shape(self, inputs_shape, context_shape=None) -> tuple:
+        """That of the inputs."""
+        return tuple(inputs_shape)
+
+
+def _shifted(inputs: tf.Tensor) -> tf.Tensor:
+    """Each place has what stands to its left."""
+    return tf.pad(inputs, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1]
+
+
+def _gated(features: tf.Tensor) -> tf.Tensor:
+    first, second = tf.split(features, 2, axis=-1)
+    return tf.tanh(first) * tf.sigmoid(second)
+
+
+def _row(context, row, keep: bool = False):
+    """The row of a context, which may have one for all; shape (batch, columns or 1, channels)."""
+    if isinstance(context, float):
+        return context
+    found = context if context.shape[1] == 1 else context[:, row : row + 1]
+    return found if keep else found[:, 0]
