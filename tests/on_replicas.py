@@ -81,9 +81,33 @@ def check_resume(folder: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def codes(kind, unused: float):
+    """History and weights of a model of codes."""
+    keras.utils.set_random_seed(1)
+    posterior = kind((3, 1), kv.dense_encoder(6, units=[5]), levels=4, vector_size=2, unused=unused)
+    decode = keras.Sequential([keras.Input((3, 2)), keras.layers.Flatten(), keras.layers.Dense(5, "tanh")])
+    made = kv.VQVAE(posterior, kv.Bernoulli(6, decode), kv.Categorical((3, 1), levels=4))
+    made.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+    history = made.fit(X, batch_size=8, epochs=2, validation_data=X, verbose=0).history
+    return history, made.get_weights(), made.evaluate(X, verbose=0), made
+
+
+def check_codes() -> None:
+    """The codebook learns from the examples of all devices; where codes begin anew, it stays one for all of them."""
+    for kind in (kv.VectorQuantized, kv.GradientVectorQuantized):
+        one = codes(kind, unused=0.0)
+        with STRATEGY.scope():
+            check_same(one, codes(kind, unused=0.0))
+            made = codes(kind, unused=0.9)[3]
+        for weight in (made.posterior.codebook, made.posterior.use):
+            first, second = (part.numpy() for part in STRATEGY.experimental_local_results(weight.value))
+            np.testing.assert_array_equal(first, second)
+
+
 if __name__ == "__main__":
     check_equal(sys.argv[1])
     check_noise()
     check_errors()
     check_resume(sys.argv[1])
+    check_codes()
     print("all equal")
