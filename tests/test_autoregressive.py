@@ -88,6 +88,20 @@ def test_features_place_by_place_are_those_of_one_pass(context):
     np.testing.assert_allclose(walked, whole, rtol=1e-4, atol=1e-5)
 
 
+def test_draws_in_a_program_of_any_number_are_the_same():
+    layer = far_from_its_start(small())
+    expected = layer().sample(5, seed=fold(1)).numpy()
+
+    def draw(count):
+        return layer().sample(count, seed=fold(1))
+
+    plain = tf.function(draw, autograph=False)
+    for got in (plain(5), plain(tf.constant(5)), tf.function(lambda: draw(5), autograph=False, jit_compile=True)()):
+        np.testing.assert_array_equal(got, expected)
+    assert plain(tf.constant(0)).shape == (0, 2, 2, 1)
+    assert tf.function(lambda: draw(1), autograph=False)().shape == (1, 2, 2, 1)
+
+
 def test_draws_at_temperature_0_are_the_most_probable_values_given_those_before():
     layer = far_from_its_start(small((3, 2, 2), levels=4))
     found = layer().mode().numpy()

@@ -114,6 +114,7 @@ class CausalGrid(Serializable, keras.layers.Layer):
                     found = self.horizontal[block](window[:, None])[:, 0, 0] + tf.gather(seen[block], column, axis=1)
                     left += self.out[block](_gated(found))
                 values, following = choose(left, row * columns + column)
+                following = tf.ensure_shape(following, start.shape)
                 return column + 1, following, new_windows, chosen.write(column, values), inputs.write(column, following)
 
             start = tf.zeros([number, self.filters], before.dtype)
@@ -123,7 +124,8 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 lambda column, *_: column < columns, walk_place, [tf.constant(0), start, empty, *arrays]
             )
             line = tf.transpose(chosen.stack(), [1, 0, 2])  # [number, columns, channels]
-            return row + 1, tf.transpose(inputs.stack(), [1, 0, 2]), new_windows, lines.write(row, line)
+            following = tf.ensure_shape(tf.transpose(inputs.stack(), [1, 0, 2]), before.shape)
+            return row + 1, following, new_windows, lines.write(row, line)
 
         start = tf.zeros([number, columns, self.filters], self.compute_dtype)
         empty = [tf.zeros([number, self.reach - 1, columns, self.filters], self.compute_dtype)] * self.blocks
