@@ -252,11 +252,19 @@ def check_xla_and_mixed_precision(case):
     model.reset_metrics()
     assert model.test_on_batch(x, y, return_dict=True)["loss"] < before
     trace = model(model.as_inputs(x, y))
-    networks = [layer for layer in model._flatten_layers() if isinstance(layer, keras.Sequential)]
+    networks = [layer for layer in model._flatten_layers() if type(layer).__module__.startswith("keras.src.models")]
     assert {network.compute_dtype for network in networks} == {"bfloat16"}
     figures = [trace.log_weight, *(latent.value for latent in trace.latents.values())]
     assert {figure.dtype for figure in figures} == {tf.float32}
     assert trace.observed.dtype == trace.likelihood.mean().dtype == model.likelihood.value_dtype
+    # Outside of `call` the layers are the outermost ones.
+    log_p, _ = model.importance_weights(model.as_inputs(x, y), 3, seed=1)
+    assert np.isfinite(log_p).all()
+    means = [
+        model.reconstruct(model.as_inputs(x, y)),
+        model.generate(y[:3] if isinstance(model, kv.ConditionalVAE) else 3, seed=1),
+    ]
+    assert {mean.dtype for mean in means} == {tf.as_dtype(model.likelihood.value_dtype)}
 
 
 @pytest.mark.parametrize("name", ["Bernoulli", "convolutional, GreyLevels, beta, samples"])

@@ -85,6 +85,11 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         if self.start is not None:
             self.begin(self.params if context_shape is None else self.head.bias)
 
+    def add_weight(self, *args, **kwargs) -> keras.Variable:
+        """As `keras.layers.Layer.add_weight`; the layer's own weights stay float32 under every policy."""
+        # The outermost layer of a call casts them, whatever its `autocast` says: that of `model.decode(z)` is this one.
+        return super().add_weight(*args, **{"autocast": False} | kwargs)
+
     def begin(self, bias: keras.Variable) -> None:
         """Lets the parameters begin at `start`.
 
