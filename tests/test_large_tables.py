@@ -370,8 +370,8 @@ def test_the_command_line(tmp_path, on_disk):
 
 @LINUX
 def test_memory_does_not_grow_with_the_file(tmp_path, run_python):
-    """Of 46 and 92 MB as float64, one row group each, the larger may take 30 MB more."""
-    for name, rows in {"small": 300_000, "large": 600_000}.items():
+    """Of 46 and 137 MB as float64, one row group each, the larger may take half of what it is larger by."""
+    for name, rows in {"small": 300_000, "large": 900_000}.items():
         columns = {f"x{place}": np.arange(rows) % (place + 5.5) for place in range(20)}
         parquet.write_table(pa.table(columns), tmp_path / f"{name}.parquet", row_group_size=rows)
     code = """
@@ -404,4 +404,4 @@ done.set()
 """
     before, growth = map(float, run_python(code, tmp_path, **USED).split())
     assert before > 100
-    assert growth < 30
+    assert growth < 46
