@@ -65,7 +65,7 @@ class Row:
 
 TOMCZAKS = {"train": 50_000}
 ROWS = {
-    "vae-minutes": Row("VAE, 15 minutes", papers.one_layer, "", 250),
+    "vae-minutes": Row("VAE, 250 epochs", papers.one_layer, "", 250),
     "vae": Row("VAE", papers.one_layer, f"86.76 ({BURDA}); 86.35", 800),
     "iwae-5": Row("IWAE, 5 samples", papers.one_layer, f"85.54 ({BURDA}); 85.18", 150, kv.IWAE(5)),
     "dreg-5": Row("DReG, 5 samples", papers.one_layer, "84.90", 150, kv.DoublyReparameterized(5)),
