@@ -54,7 +54,9 @@ def test_density_and_draws_against_enumeration(shape):
     assert expected.min() > 5
     assert scipy.stats.chisquare(found, expected * found.sum() / expected.sum()).pvalue > 1e-3
     assert tuple(distribution.mode().shape) == shape
-    np.testing.assert_allclose(distribution.mean(), draws.mean(axis=0).reshape(shape), atol=4 * 1 / math.sqrt(16))
+    expected = probability @ grids.reshape(81, 4)
+    error = np.sqrt((probability @ grids.reshape(81, 4) ** 2 - expected**2) / 16)  # of the mean of so many draws
+    assert (np.abs(distribution.mean().numpy().ravel() - expected) < 4 * error).all()
 
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
@@ -128,6 +130,20 @@ def test_a_context_changes_the_density_of_its_own_example(size):
     draws = distribution.sample(4, seed=fold(2))
     assert draws.shape == (4, 3, 2, 2, 2, 1)
     assert distribution.mean().shape == (3, 2, 2, 2, 1)
+
+
+@pytest.mark.parametrize("size", [(5,), (2, 2, 5)])
+def test_gradients_to_every_weight_given_a_context(size):
+    layer = far_from_its_start(small((2, 2, 2)), (None, *size))
+    values, contexts = all_grids((2, 2, 2), levels=2), RNG.normal(size=(256, *size)).astype("float32")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer(contexts).log_prob(values))
+    for weight, gradient in zip(
+        layer.trainable_weights, tape.gradient(loss, [each.value for each in layer.trainable_weights]), strict=True
+    ):
+        gradient = tf.convert_to_tensor(gradient).numpy()
+        parts = np.split(gradient, 2, axis=-1) if gradient.shape[-1] % 2 == 0 else [gradient]
+        assert all(np.abs(part).max() > 1e-4 for part in parts), weight.path
 
 
 def test_values_that_are_no_levels_have_no_probability():

@@ -287,7 +287,7 @@ def test_a_trained_encoder_that_is_too_narrow():
         assert illnesses(found) == expected, str(found)
         likelihood.trainable = False
     assert found.amortization_gap > found.inference_gap, "the draws of such an encoder miss log p(x)"
-    assert found.family_gap < 0.1
+    assert -0.05 < found.family_gap < 0.1
 
 
 def test_an_encoder_that_says_nothing_of_a_unit(linear):

@@ -69,27 +69,26 @@ class PixelCNN(DistributionLayer):
 
     def build(self, context_shape=None):
         features = None
-        if context_shape is not None:
+        if context_shape is None:
+            self.check_no_network()
+        else:
             features = self.build_network(context_shape)
             if len(features) != 2 and tuple(features[1:-1]) != self.event_shape[:2]:
                 wanted = ", ".join(["batch", *map(str, self.event_shape[:2]), "channels"])
                 raise ValueError(
                     f"{self._title} needs features of shape ({wanted}) or (batch, features). Received: {features}."
                 )
-        elif self.network is not None:
-            raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
         grid, channels = self.event_shape[:2], self.event_shape[-1]
         self.stacks.build((None, *grid, self.filters), features)
         normal = keras.initializers.RandomNormal(stddev=1 / math.sqrt(channels))
         # What a level is to the places after it, and to the channels after it in its own place.
-        self.tables = [
-            self.add_weight(shape=(self.levels, self.filters), initializer=normal, name=name, dtype="float32")
-            for name in [*(f"level_{channel}" for channel in range(channels))]
-        ]
-        self.within = [
-            self.add_weight(shape=(self.levels, self.filters), initializer=normal, name=name, dtype="float32")
-            for name in [*(f"within_{channel}" for channel in range(channels - 1))]
-        ]
+        self.tables, self.within = (
+            [
+                self.add_weight(shape=(self.levels, self.filters), initializer=normal, name=f"{name}_{channel}")
+                for channel in range(count)
+            ]
+            for name, count in (("level", channels), ("within", channels - 1))
+        )
         self.last = keras.layers.Dense(self.filters, dtype=self.dtype_policy, name="last")
         self.last.build((None, self.filters))
         self.heads = [keras.layers.Dense(self.levels, dtype="float32", name=f"logits_{c}") for c in range(channels)]

@@ -73,8 +73,7 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 None for a layer without a context.
         """
         if context_shape is None:
-            if self.network is not None:
-                raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
+            self.check_no_network()
             self.params = self.add_weight(
                 shape=self.params_shape, initializer=self.params_initializer, name="params", dtype="float32"
             )
@@ -84,6 +83,11 @@ class DistributionLayer(Serializable, keras.layers.Layer):
             self.head.build(features)
         if self.start is not None:
             self.begin(self.params if context_shape is None else self.head.bias)
+
+    def check_no_network(self) -> None:
+        """Raises `ValueError` for a layer with a network, which is given no context."""
+        if self.network is not None:
+            raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
 
     def add_weight(self, *args, **kwargs) -> keras.Variable:
         """As `keras.layers.Layer.add_weight`; the layer's own weights stay float32 under every policy."""

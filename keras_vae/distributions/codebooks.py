@@ -52,7 +52,7 @@ class Quantizer(DistributionLayer):
         return {}
 
     def learn(self, posterior: "Quantized") -> None:
-        """Called at each training step with what it has encoded."""
+        """Called at the end of each training step's pass, with what was encoded in it."""
 
     @property
     def support(self) -> Support:  # type: ignore[override]
@@ -73,12 +73,6 @@ class Quantizer(DistributionLayer):
         if context_shape is None:
             raise ValueError(f"{self._title} is a posterior, and so needs a context. Received: None.")
         super().build(context_shape)
-
-    def call(self, context=None, training=None) -> tfd.Distribution:
-        made = super().call(context)
-        if training and self.trainable:
-            self.learn(made)
-        return made
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         encoded = self.encoded(params)
@@ -114,8 +108,8 @@ class VectorQuantized(Quantizer):
     (residual quantization); the vector is the sum of theirs. There is a term "commitment", squared distances of what
     is encoded to its vectors, summed over the places, which `Weighted` weights: {"commitment": 0.25}.
 
-    A code that is hardly used begins anew at a vector of the batch, as all do at the first step; which one it is, the
-    seed of the step says.
+    A code that is hardly used begins anew at a vector of the batch; which one it is, the seed of the step says. The
+    vectors are random normal until the first training step, after which those that it did not use begin anew.
 
     Args:
         event_shape: shape of the codes of one example, (*grid, codes of each place): (7, 7, 1).
@@ -350,9 +344,6 @@ class Quantized(TensorDistribution):
         return self.codes
 
     def _variance(self):
-        return tf.zeros_like(self.codes)
-
-    def _stddev(self):
         return tf.zeros_like(self.codes)
 
 

@@ -129,9 +129,11 @@ class Columns(DistributionLayer):
 
     def build(self, context_shape=None):
         """Creates the weights of all columns; see `DistributionLayer.build`."""
-        if context_shape is None and self.network is not None:
-            raise ValueError(f"{self._title} has a network, and so needs a context. Received: None.")
-        features = None if context_shape is None else self.build_network(context_shape)
+        features = None
+        if context_shape is None:
+            self.check_no_network()
+        else:
+            features = self.build_network(context_shape)
         for layer in self.parts:
             if not layer.built:  # a loaded layer is
                 layer.build(features)

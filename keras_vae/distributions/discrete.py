@@ -132,7 +132,7 @@ class Categorical(DistributionLayer):
         return tfd.Independent(_Categorical(logits=params, dtype=tf.float32), len(self.event_shape))
 
 
-class UniformCategorical(DistributionLayer):
+class UniformCategorical(Categorical):
     """Independent values 0, 1, ..., levels - 1, all alike: a prior without weights.
 
     Args:
@@ -140,25 +140,14 @@ class UniformCategorical(DistributionLayer):
         levels: number of levels, 2 or more.
     """
 
-    discrete = True
-
     def __init__(self, event_shape: int | Sequence[int], levels: int = 256, **kwargs):
-        super().__init__(event_shape, **kwargs)
-        self.levels = whole_number(self, "levels", levels, least=2)
+        super().__init__(event_shape, levels=levels, **kwargs)
 
     def build(self, context_shape=None):
         """There is nothing to create."""
 
     def call(self, context=None) -> tfd.Distribution:
         return self.distribution(tf.zeros([*self.event_shape, self.levels]))
-
-    @property
-    def support(self) -> Support:  # type: ignore[override]
-        """0, 1, ..., levels - 1."""
-        return Levels(self.levels)
-
-    def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        return tfd.Independent(_Categorical(logits=params, dtype=tf.float32), len(self.event_shape))
 
 
 class OneHotCategorical(DistributionLayer):

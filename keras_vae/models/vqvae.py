@@ -23,8 +23,8 @@ class VQVAE(UnconditionalPrior):
     Args:
         posterior: q(z | x), a layer given x: `VectorQuantized`, `GradientVectorQuantized` or `FiniteScalarQuantized`.
         likelihood: p(x | z), a layer given the vectors of the codes, shape (batch, *grid, vector_size).
-        prior: p(z), a layer given nothing, of the same event shape and as many levels: `UniformCategorical` or
-            `Categorical`.
+        prior: p(z), a layer given nothing, of the same event shape and as many levels: `UniformCategorical`,
+            `Categorical` or `PixelCNN`.
         seed: integer, of the noise of training and evaluation.
         **kwargs: `name`, `trainable` and `dtype` of a Keras model.
 
@@ -82,8 +82,15 @@ class VQVAE(UnconditionalPrior):
             }
         )
 
+    def call(self, inputs, training=None) -> Trace:
+        """Encodes a batch and returns the trace; in training the codebook then learns from it."""
+        trace = self.tracer(inputs)()
+        if training and self.posterior.trainable:
+            self.posterior.learn(trace.latents["z"].posterior)
+        return trace
+
     def tracer(self, inputs, posterior: tfd.Distribution | None = None) -> Callable[[], Trace]:
-        """A function that returns the trace, see `VAE`; x is encoded here, and in training the codebook learns."""
+        """A function that returns the trace, see `VAE`; x is encoded here."""
         x = self._as_batch(inputs)
         posterior = self._quantized(x) if posterior is None else posterior
         prior = self.prior_distribution()

@@ -49,7 +49,7 @@ class CausalGrid(Serializable, keras.layers.Layer):
         options = {"dtype": self.dtype_policy}
         self.vertical, self.down, self.horizontal, self.out, self.given = [], [], [], [], []
         features = (None, None, None, self.filters)
-        for _ in range(self.blocks):
+        for block in range(self.blocks):
             self.vertical.append(keras.layers.Conv2D(width, (self.reach, self.kernel_size), **options))
             self.horizontal.append(keras.layers.Conv2D(width, (1, self.reach), **options))
             self.down.append(keras.layers.Dense(width, use_bias=False, **options))
@@ -58,27 +58,36 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 layer.build(features)
             self.down[-1].build((*features[:-1], width))
             if context_shape is not None:
-                self.given.append(keras.layers.Dense(2 * width, use_bias=False, **options))
+                both = width if self._is_last(block) else 2 * width
+                self.given.append(keras.layers.Dense(both, use_bias=False, **options))
                 self.given[-1].build((None, context_shape[-1]))
 
     def call(self, inputs, context=None):
         above, left = tf.pad(inputs, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1], _shifted(inputs)
         for block in range(self.blocks):
-            of_above, of_left = self._context(block, context)
+            of_left, of_above = self._context(block, context)
             columns = self.kernel_size // 2
             wide = tf.pad(above, [[0, 0], [self.reach - 1, 0], [columns, columns], [0, 0]])
             seen = self.vertical[block](wide)
             long = tf.pad(left, [[0, 0], [0, 0], [self.reach - 1, 0], [0, 0]])
             left += self.out[block](_gated(self.horizontal[block](long) + self.down[block](seen) + of_left))
-            above += _gated(seen + of_above)
+            if not self._is_last(block):
+                above += _gated(seen + of_above)
         return left
 
+    def _is_last(self, block: int) -> bool:
+        """Nothing reads the vertical features of that block."""
+        return block == self.blocks - 1
+
     def _context(self, block: int, context):
-        """What a context adds to the two stacks of a block, shape (batch, rows or 1, columns or 1, channels) each."""
+        """What a context adds to the horizontal stack of a block, and to the vertical one.
+
+        Each is of shape (batch, rows or 1, columns or 1, channels), or 0; of the last block the second is None.
+        """
         if context is None:
             return 0.0, 0.0
-        context = context[:, None, None] if len(context.shape) == 2 else context
-        return tf.split(self.given[block](context), 2, axis=-1)
+        added = self.given[block](context[:, None, None] if len(context.shape) == 2 else context)
+        return (added, None) if self._is_last(block) else tf.split(added, 2, axis=-1)
 
     def walk(self, size: tuple[int, int], choose, number, context=None):
         """Goes through the places of a grid, in the order in which one reads, and chooses what stands there.
@@ -103,8 +112,10 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 new_windows.append(window[:, 1:])
                 margin = self.kernel_size // 2
                 found = self.vertical[block](tf.pad(window, [[0, 0], [0, 0], [margin, margin], [0, 0]]))
-                seen.append(self.down[block](found)[:, 0] + _row(contexts[block][1], row))
-                above += _gated(found + _row(contexts[block][0], row, keep=True))[:, 0]
+                of_left, of_above = contexts[block]
+                seen.append(self.down[block](found)[:, 0] + _row(of_left, row))
+                if not self._is_last(block):
+                    above += _gated(found + _row(of_above, row, keep=True))[:, 0]
 
             def walk_place(column, left, windows, chosen, inputs):
                 new_windows = []

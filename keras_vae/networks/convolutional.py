@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_vae.networks.shapes import as_shape
+from keras_vae.networks.shapes import as_shape, image_shape
 
 
 def convolutional_encoder(
@@ -25,7 +25,7 @@ def convolutional_encoder(
     Returns:
         A Keras model from (batch, height, width, channels) to (batch, features).
     """
-    shape = _image_shape(input_shape, "convolutional_encoder")
+    shape = image_shape(input_shape, "convolutional_encoder")
     layers = [
         keras.layers.Conv2D(count, kernel_size, strides=2, padding="same", activation=activation) for count in filters
     ]
@@ -52,7 +52,7 @@ def convolutional_decoder(
         A Keras model from (batch, latent_size) to (batch, height, width, filters[-1]).
     """
     latent_shape = as_shape(latent_size, "convolutional_decoder")
-    height, width, _ = _image_shape(output_shape, "convolutional_decoder")
+    height, width, _ = image_shape(output_shape, "convolutional_decoder")
     stride = 2 ** len(filters)
     rows, columns = math.ceil(height / stride), math.ceil(width / stride)  # the coarsest grid
     layers = [
@@ -68,10 +68,3 @@ def convolutional_decoder(
     if any(beyond):  # a layer that crops nothing would copy all features, and their gradients
         layers.append(keras.layers.Cropping2D(((0, beyond[0]), (0, beyond[1]))))
     return keras.Sequential(layers, name="decoder")
-
-
-def _image_shape(shape: Sequence[int], owner: str) -> tuple[int, ...]:
-    sizes = as_shape(shape, owner)
-    if len(sizes) != 3:
-        raise ValueError(f"{owner} needs images of shape (height, width, channels). Received: {sizes}.")
-    return sizes

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_vae.networks.shapes import as_shape
+from keras_vae.networks.shapes import image_shape
 
 
 def residual_encoder(
@@ -24,7 +24,7 @@ def residual_encoder(
 
     Reference: van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937 (section 4.1).
     """
-    image = keras.Input(_grid_shape(input_shape, "residual_encoder"))
+    image = keras.Input(image_shape(input_shape, "residual_encoder"))
     x = image
     for count in filters:
         x = keras.layers.Conv2D(count, 4, strides=2, padding="same", activation=activation)(x)
@@ -43,8 +43,8 @@ def residual_decoder(
     Args:
         input_shape: (rows, columns, channels) of the grid.
         output_shape: (height, width, channels) of the image; the features keep its height and width.
-        filters: channels of the blocks, and after each transposed convolution but the first: as many as there are
-            doublings.
+        filters: channels after each transposed convolution, one for each doubling; the first is that of the blocks
+            too.
         blocks: residual blocks.
         activation: a Keras activation.
 
@@ -54,8 +54,8 @@ def residual_decoder(
     Raises:
         ValueError: for a grid that so many doublings do not bring to the size of the image.
     """
-    grid = _grid_shape(input_shape, "residual_decoder")
-    height, width, _ = _grid_shape(output_shape, "residual_decoder")
+    grid = image_shape(input_shape, "residual_decoder")
+    height, width, _ = image_shape(output_shape, "residual_decoder")
     factor = 2 ** len(filters)
     beyond = grid[0] * factor - height, grid[1] * factor - width
     if not all(0 <= each < factor for each in beyond):
@@ -80,10 +80,3 @@ def _residual(x, blocks: int, activation: str):
         step = keras.layers.Conv2D(max(channels // 2, 1), 3, padding="same", activation=activation)(step)
         x = keras.layers.Add()([x, keras.layers.Conv2D(channels, 1)(step)])
     return keras.layers.Activation(activation)(x)
-
-
-def _grid_shape(shape: Sequence[int], owner: str) -> tuple[int, ...]:
-    sizes = as_shape(shape, owner)
-    if len(sizes) != 3:
-        raise ValueError(f"{owner} needs shapes of three axes, (height, width, channels). Received: {sizes}.")
-    return sizes

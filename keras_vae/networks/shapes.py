@@ -16,3 +16,11 @@ def as_shape(shape: int | Sequence[int], owner: str) -> tuple[int, ...]:
             f"Received: {shape!r}."
         )
     return sizes
+
+
+def image_shape(shape: Sequence[int], owner: str) -> tuple[int, ...]:
+    """`shape` as (height, width, channels)."""
+    sizes = as_shape(shape, owner)
+    if len(sizes) != 3:
+        raise ValueError(f"{owner} needs images of shape (height, width, channels). Received: {sizes}.")
+    return sizes
