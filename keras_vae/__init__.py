@@ -90,12 +90,14 @@ _HOMES = {
     "AutoregressiveFlow": "distributions",
     "AnomalyDetector": "evaluation",
     "VQVAE": "models",
+    "VQVAE2": "models",
     "VectorQuantized": "distributions",
     "GradientVectorQuantized": "distributions",
     "FiniteScalarQuantized": "distributions",
     "UniformCategorical": "distributions",
     "PixelCNN": "distributions",
     "residual_encoder": "networks",
+    "merged_grids": "networks",
     "residual_decoder": "networks",
 }
 

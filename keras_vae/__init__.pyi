@@ -47,6 +47,7 @@ from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflated
 from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
 from keras_vae.models import VAE as VAE
 from keras_vae.models import VQVAE as VQVAE
+from keras_vae.models import VQVAE2 as VQVAE2
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
 from keras_vae.models import FactorAnalysis as FactorAnalysis
@@ -68,6 +69,7 @@ from keras_vae.networks import convolutional_decoder as convolutional_decoder
 from keras_vae.networks import convolutional_encoder as convolutional_encoder
 from keras_vae.networks import dense_decoder as dense_decoder
 from keras_vae.networks import dense_encoder as dense_encoder
+from keras_vae.networks import merged_grids as merged_grids
 from keras_vae.networks import residual_decoder as residual_decoder
 from keras_vae.networks import residual_encoder as residual_encoder
 from keras_vae.objectives import ELBO as ELBO

@@ -78,6 +78,22 @@ def quantized(posterior, prior=kv.UniformCategorical, depth=1) -> Callable[[], k
     return build
 
 
+def two_grids() -> kv.VQVAE2:
+    """Codes on 4 x 4 places given 2 x 2 others."""
+    shape, fine, coarse = (8, 8, 1), (4, 4, 3), (2, 2, 2)
+    bottom = kv.GradientVectorQuantized((4, 4, 1), kv.merged_grids([coarse, (4, 4, 4)], 4), levels=6, vector_size=3)
+    network = kv.residual_decoder(coarse, fine, filters=[4], blocks=1)
+    return kv.VQVAE2(
+        encoders=[kv.residual_encoder(shape, [4], blocks=1), kv.residual_encoder((4, 4, 4), [4], blocks=1)],
+        posteriors=[bottom, kv.VectorQuantized((2, 2, 1), levels=5, vector_size=2)],
+        likelihood=kv.Bernoulli(shape, kv.residual_decoder([fine, coarse], shape, filters=[4], blocks=1)),
+        priors=[
+            kv.PixelCNN((4, 4, 1), network, levels=6, filters=4, blocks=2, kernel_size=3),
+            kv.UniformCategorical((2, 2, 1), levels=5),
+        ],
+    )
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -297,9 +313,7 @@ CASES = {
         binary_images,
         lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}),
     ),
-    "GradientVectorQuantized, UniformCategorical": Case(
-        quantized(small_codebook(kv.GradientVectorQuantized)), binary_images
-    ),
+    "VQVAE2": Case(two_grids, binary_images, lambda: kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25})),
     "FiniteScalarQuantized, PixelCNN": Case(
         quantized(
             functools.partial(kv.FiniteScalarQuantized, steps=[3, 2]),

@@ -204,8 +204,10 @@ def test_the_bound_is_below_the_sum_over_all_codes():
 
 
 def test_kl_of_a_uniform_prior_is_places_times_log_levels():
-    case = CASES["GradientVectorQuantized, UniformCategorical"]
-    model, x = case.compiled(), case.data()
+    encode = kv.residual_encoder((8, 8, 1), [4], blocks=1)
+    posterior = kv.GradientVectorQuantized((4, 4, 1), encode, levels=6, vector_size=3)
+    likelihood = kv.Bernoulli((8, 8, 1), kv.residual_decoder((4, 4, 3), (8, 8, 1), [4], blocks=1))
+    model, x = kv.VQVAE(posterior, likelihood, kv.UniformCategorical((4, 4, 1), levels=6)), binary_images()
     trace = model(x)
     np.testing.assert_allclose(trace.kl, np.full((1, len(x)), 16 * math.log(6)), rtol=1e-6)
     np.testing.assert_allclose(trace.latents["z"].log_ratio, -trace.kl, rtol=1e-6)
@@ -266,6 +268,219 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kind):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def trained(epochs=3) -> tuple[kv.VQVAE, np.ndarray]:
+    model, x = small(levels=6), binary_images((4, 4, 1), 40)
+    model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment": 0.25}))
+    model.fit(x, epochs=epochs, batch_size=8, verbose=0)
+    return model, x
+
+
+def pixel_cnn(levels=6) -> kv.PixelCNN:
+    return kv.PixelCNN((2, 2, 1), levels=levels, filters=4, blocks=1, kernel_size=3)
+
+
+def test_the_second_stage_trains_the_prior_alone():
+    model, x = trained()
+    before, codes = model.get_weights(), model.encode(x)
+    second = model.with_prior(pixel_cnn())
+    second.compile(keras.optimizers.Adam(1e-2))
+    history = second.fit(x, epochs=5, batch_size=8, verbose=0, validation_data=x[:10]).history
+    assert history["loss"][-1] < history["loss"][0] - 0.5
+    np.testing.assert_allclose(history["loss"], np.add(history["kl"], -np.array(history["log_likelihood"])), rtol=1e-5)
+    assert np.ptp(history["log_likelihood"]) < 1e-4
+    assert {id(weight) for weight in second.trainable_weights} == {id(weight) for weight in second.prior.weights}
+    np.testing.assert_array_equal(second.encode(x), codes)
+    np.testing.assert_array_equal(second.decode(codes).mean(), model.decode(codes).mean())
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert model.trainable_weights[0] is model.posterior.trainable_weights[0]
+    assert set(np.unique(second.sample_prior(50, seed=1))) <= set(range(6))
+
+
+def test_codes_are_found_once_and_are_what_each_epoch_would_find(monkeypatch):
+    """Figures of arrays, whose codes are kept, equal those of a dataset, which is encoded in each epoch."""
+    model, x = trained()
+    weights = np.arange(40) % 3.0
+    figures, calls = [], []
+    ours = type(model.posterior).codes_of
+    monkeypatch.setattr(kv.VectorQuantized, "codes_of", lambda *args: calls.append(1) or ours(*args))
+    for kept in (True, False):
+        keras.utils.set_random_seed(1)
+        second = model.with_prior(pixel_cnn())
+        second.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+        calls.clear()
+        data = {"x": x, "sample_weight": weights} if kept else {"x": batches_of(x, weights)}
+        history = second.fit(**data, epochs=3, batch_size=8, shuffle=False, verbose=0, validation_data=x).history
+        figures.append(history)
+        assert len(calls) <= 3 if kept else len(calls) > 15, "traced once for each batch size, and for examples"
+        for each in (x, second.keep(x)):
+            logs = second.evaluate(each, verbose=0, return_dict=True)
+            assert logs == pytest.approx({name: history[f"val_{name}"][-1] for name in logs}, rel=1e-6)
+    assert set(figures[0]) == set(figures[1])
+    for name, values in figures[0].items():
+        np.testing.assert_allclose(values, figures[1][name], rtol=1e-5, err_msg=name)
+
+
+def batches_of(x, weights) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices((x, x, weights)).batch(8)
+
+
+@pytest.mark.parametrize("form", ["dataset", "sequence", "generator", "frames"])
+def test_codes_can_be_kept_of_data_in_any_form(form):
+    model, x = trained()
+    second = model.with_prior(pixel_cnn())
+    parts = [x[start : start + 16] for start in range(0, 40, 16)]
+
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return (parts[index],)
+
+    data = {"dataset": tf.data.Dataset.from_generator(lambda: parts, output_signature=tf.TensorSpec([None, 4, 4, 1]))}
+    data |= {"sequence": Sequence(), "generator": iter(parts), "frames": list(x)}
+    kept = second.keep(data[form])
+    np.testing.assert_array_equal(kept.codes["z"], model.encode(x))
+    expected = model.decode(model.encode(x)).log_prob(x)
+    np.testing.assert_allclose(kept.log_likelihood, expected, rtol=1e-5)
+    second.compile()
+    assert np.isfinite(second.fit(kept, verbose=0).history["loss"][0])
+
+
+def test_a_second_stage_is_saved_and_goes_on(tmp_path):
+    """Reloaded it has frozen networks, and a resumed run equals the uninterrupted one."""
+    model, x = trained()
+
+    def fit(folder, epochs):
+        keras.utils.set_random_seed(0)
+        second = model.with_prior(pixel_cnn())
+        second.compile(keras.optimizers.Adam(1e-2))
+        second.fit(x, epochs=epochs, batch_size=8, verbose=0, callbacks=[kv.callbacks.BackupAndRestore(folder)])
+        return second
+
+    whole = fit(tmp_path / "whole", 4)
+    fit(tmp_path / "parts", 2)
+    for ours, theirs in zip(fit(tmp_path / "parts", 4).get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    whole.save(tmp_path / "model.keras")
+    again = kv.load_model(tmp_path / "model.keras")
+    assert len(again.trainable_weights) == len(whole.prior.weights)
+    for each in (whole, again):
+        each.fit(x, epochs=1, batch_size=8, verbose=0)
+    for ours, theirs in zip(again.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def two_levels(prior=None) -> kv.VQVAE2:
+    """Four places of two codes below one place of three."""
+    shape, fine, coarse = (4, 4, 1), (2, 2, 2), (1, 1, 2)
+    keras.utils.set_random_seed(0)
+    network = kv.residual_decoder(coarse, fine, [4], blocks=1)
+    return kv.VQVAE2(
+        encoders=[kv.residual_encoder(shape, [4], blocks=1), kv.residual_encoder((2, 2, 4), [4], blocks=1)],
+        posteriors=[
+            kv.VectorQuantized((2, 2, 1), kv.merged_grids([coarse, (2, 2, 4)], 4), levels=2, vector_size=2),
+            kv.VectorQuantized((1, 1, 1), levels=3, vector_size=2),
+        ],
+        likelihood=kv.Bernoulli(shape, kv.residual_decoder([fine, coarse], shape, [4], blocks=1)),
+        priors=[
+            prior or kv.PixelCNN((2, 2, 1), network, levels=2, filters=4, blocks=1, kernel_size=3),
+            kv.Categorical((1, 1, 1), levels=3),
+        ],
+    )
+
+
+def test_two_levels_against_the_sum_over_all_codes():
+    """p(z1 | z2) p(z2) of all 48 settings is 1, and the bound is log p(x, codes), below log p(x)."""
+    model, x = two_levels(), binary_images((4, 4, 1), 20)
+    model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25, "commitment_z2": 0.25}))
+    model.fit(x, epochs=20, verbose=0)
+    fine = np.array(list(itertools.product(range(2), repeat=4)), "float32").reshape(-1, 1, 2, 2, 1)
+    joint, of_codes = {}, []
+    for top in range(3):
+        codes = {"z1": fine, "z2": np.full((16, 1, 1, 1, 1), top, "float32")}
+        priors = model.priors_given({name: tf.constant(value) for name, value in codes.items()})
+        log_prior = sum(np.reshape(priors[name].log_prob(codes[name]), (-1, 1)) for name in codes)
+        of_codes.append(log_prior)
+        joint[top] = model.decode(codes).log_prob(x).numpy() + log_prior  # [16, 20]
+    assert scipy.special.logsumexp(np.concatenate(of_codes)) == pytest.approx(0, abs=1e-5)
+    exact = scipy.special.logsumexp(np.concatenate(list(joint.values())), axis=0)
+    found = kv.evaluation.log_likelihood(model, x, verbose=0)
+    z1, z2 = (part.numpy() for part in model.encode(x).values())
+    places = z1.reshape(-1, 4) @ [8, 4, 2, 1]
+    np.testing.assert_allclose(
+        found.values,
+        [joint[top][place, n] for n, (top, place) in enumerate(zip(z2.ravel(), places, strict=True))],
+        rtol=1e-4,
+    )
+    assert (found.values < exact).all()
+    logs = model.evaluate(x, verbose=0, return_dict=True)
+    assert logs["kl"] == pytest.approx(logs["kl_z1"] + logs["kl_z2"], rel=1e-5)
+    draws = model.sample_prior(400, seed=0)
+    share = np.bincount(draws["z2"].numpy().ravel(), minlength=3) / 400
+    np.testing.assert_allclose(share, np.exp(model.priors[1]().log_prob(np.arange(3.0).reshape(3, 1, 1, 1))), atol=0.1)
+
+
+def test_the_codes_of_a_level_are_found_given_the_vectors_above():
+    model, x = two_levels(), binary_images((4, 4, 1), 20)
+    model.compile()
+    model.fit(x, epochs=2, verbose=0)  # codes begin anew at what is encoded
+    low = model.encoders[0](x)
+    top = model.posteriors[1](model.encoders[1](low))
+    bottom = model.posteriors[0]((model.posteriors[1].embed(top.codes), low))
+    found = model.encode(x)
+    np.testing.assert_array_equal(found["z2"], top.codes)
+    np.testing.assert_array_equal(found["z1"], bottom.codes)
+    assert len(np.unique(found["z1"])) == 2
+    trace = model(x)
+    np.testing.assert_array_equal(trace.latents["z1"].value[0], bottom.codes)
+    np.testing.assert_allclose(trace.likelihood.mean()[0], model.reconstruct(x), rtol=1e-5)
+
+
+def test_second_stage_of_two_levels():
+    model, x = two_levels(kv.UniformCategorical((2, 2, 1), levels=2)), binary_images((4, 4, 1), 40)
+    model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25, "commitment_z2": 0.25}))
+    model.fit(x, epochs=3, verbose=0)
+    network = kv.residual_decoder((1, 1, 2), (2, 2, 2), [4], blocks=1)
+    bottom = kv.PixelCNN((2, 2, 1), network, levels=2, filters=4, blocks=1, kernel_size=3)
+    second = model.with_priors([bottom, kv.PixelCNN((1, 1, 1), levels=3, filters=4, blocks=1, kernel_size=3)])
+    second.compile(keras.optimizers.Adam(1e-2))
+    history = second.fit(x, epochs=10, verbose=0).history
+    assert history["kl"][-1] < 4 * math.log(2) + math.log(3) - 0.3
+    assert {id(weight) for weight in second.trainable_weights} == {
+        id(weight) for prior in second.priors for weight in prior.weights
+    }
+    logs = second.evaluate(x, verbose=0, return_dict=True)
+    assert second.evaluate(second.keep(x), verbose=0, return_dict=True) == pytest.approx(logs, rel=1e-6)
+
+
+def test_what_two_levels_can_not_use_is_refused():
+    model, x = two_levels(), binary_images((4, 4, 1), 4)
+    with pytest.raises(ValueError, match=r"with_priors needs weights: call fit, or build"):
+        model.with_priors(model.priors)
+    model.compile()
+    model.build((None, 4, 4, 1))
+    codes = model.encode(x)
+    with pytest.raises(ValueError, match=r"VQVAE2\.decode needs codes by name: z1, z2\. Received: z1\."):
+        model.decode({"z1": codes["z1"]})
+    with pytest.raises(ValueError, match=r"VQVAE2\.decode needs codes by name: z1, z2\. Received: ndarray\."):
+        model.decode(codes["z1"].numpy())
+    with pytest.raises(ValueError, match=r"VQVAE2\.decode needs z2 that are 0, 1, \.\.\., 2\. Received"):
+        model.decode(codes | {"z2": codes["z2"] + 3})
+    kept = model.keep(x)
+    with pytest.raises(ValueError, match=r"VQVAE2 needs codes z2 of shape \(batch, 1, 1, 1\)\. Received: None\."):
+        model.fit(kept._replace(codes={"z1": kept.codes["z1"]}), verbose=0)
+    with pytest.raises(ValueError, match=r"VAE needs x to be one array\. Received: a KeptCodes of 2"):
+        kv.VAE(kv.Normal(2), kv.Bernoulli(3), kv.StandardNormal(2)).as_inputs(kept)
+    with pytest.raises(ValueError, match="VQVAE2 needs an encoder, a posterior and a prior for each of two or more"):
+        kv.VQVAE2(model.encoders[:1], model.posteriors[:1], model.likelihood, model.priors[:1])
+    with pytest.raises(ValueError, match=r"one event shape at each level\. Received: \(1, 1, 1\) and \(2, 2, 1\)"):
+        kv.VQVAE2(model.encoders, model.posteriors, model.likelihood, model.priors[::-1])
+    with pytest.raises(TypeError, match=r"VQVAE2 needs a posterior whose draws are codes.*Received: Normal"):
+        kv.VQVAE2(model.encoders, [kv.Normal((2, 2, 1)), model.posteriors[1]], model.likelihood, model.priors)
+
+
 def test_what_is_no_model_of_codes_is_refused():
     shape = (4, 4, 1)
     codes = kv.VectorQuantized((2, 2, 1), levels=3)
@@ -304,5 +519,11 @@ def test_networks_of_grids():
     assert encode.output_shape == (None, 7, 5, 6)
     assert decode.output_shape == (None, 28, 20, 4)
     assert kv.residual_decoder((3, 3, 2), (5, 6, 1), [4]).output_shape == (None, 5, 6, 4)
+    assert kv.residual_decoder([(7, 7, 3), (4, 4, 2)], (28, 28, 1), [6, 4]).output_shape == (None, 28, 28, 4)
+    assert kv.merged_grids([(4, 2, 3), (7, 4, 2), (2, 1, 5)], 6).output_shape == (None, 7, 4, 6)
+    with pytest.raises(
+        ValueError, match=r"merged_grids needs grids that doublings bring to the largest, 7 x 7\. Received: 4 x 3"
+    ):
+        kv.merged_grids([(7, 7, 3), (4, 3, 2)])
     with pytest.raises(ValueError, match="residual_decoder needs a grid that 1 doublings bring to 28 x 20"):
         kv.residual_decoder((7, 5, 3), (28, 20, 1), [4])

@@ -114,6 +114,9 @@ def expected_answers(model, x, y, path) -> dict:
     if isinstance(model, kv.VQVAE):
         answers["encode"] = {"codes": model.encode(x)}
         answers["decode"] = {"mean": model.decode(model.encode(x)).mean()}
+    elif isinstance(model, kv.VQVAE2):
+        answers["encode"] = model.encode(x)
+        answers["decode"] = {"mean": model.decode(model.encode(x)).mean()}
     elif set(latents) == {"z"}:
         posterior = model.encode(x, *given)
         answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}

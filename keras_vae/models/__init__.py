@@ -9,11 +9,12 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.vae import VAE
-from keras_vae.models.vqvae import VQVAE
+from keras_vae.models.vqvae import VQVAE, VQVAE2
 
 __all__ = [
     "VAE",
     "VQVAE",
+    "VQVAE2",
     "Autoencoder",
     "ConditionalVAE",
     "FactorAnalysis",

@@ -15,6 +15,7 @@ from keras_vae.export import write_saved_model
 from keras_vae.files import replacing, require_space
 from keras_vae.models import quantized
 from keras_vae.models.checked import CheckedModel
+from keras_vae.models.given import Given
 from keras_vae.models.inputs import answer_of
 from keras_vae.objectives import ELBO, Objective
 from keras_vae.optimizers import OptimizerGroups
@@ -176,6 +177,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             held_out = self._look_at_pair(validation_data)
         elif validation_split:
             data, held_out = data.split(validation_split)
+        data, held_out = self.to_train_on(data), None if held_out is None else self.to_train_on(held_out)
         x = data.to_train_on(self.takes, batch_size, shuffle, self.seed)
         if held_out is not None:
             sizes = kwargs.pop("validation_batch_size", None) or batch_size
@@ -196,6 +198,10 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
                 shuffle=feed.shuffle,
                 **kwargs,
             )
+
+    def to_train_on(self, data: Given) -> Given:
+        """What `fit` trains on in the place of data: for a model that can compute once what no epoch changes."""
+        return data
 
     def evaluate(self, x=None, y=None, batch_size=None, verbose="auto", sample_weight=None, **kwargs):
         """Loss and figures over a data set, as `keras.Model.evaluate`; the noise is the same at each call.

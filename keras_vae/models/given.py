@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import IndexedBatches, array_batches
-from keras_vae.models.inputs import Inputs
+from keras_vae.models.inputs import Field, Inputs
 
 UNREADABLE = "batch number"  # in the message of a batch that a dataset refuses
 
@@ -144,7 +144,13 @@ def _in_memory(x) -> bool:
 
 def _read(owner: str, inputs: Inputs, x, y):
     """What `call` takes, as NumPy arrays."""
-    return inputs.matched(owner.split(".")[0], x, y, lambda field, value: as_array(owner, value, field.dtype))
+
+    def leaf(field: Field, value):
+        if field.is_instead(value):
+            return tf.nest.map_structure(np.asarray, value)
+        return as_array(owner, value, field.dtype)
+
+    return inputs.matched(owner.split(".")[0], x, y, leaf)
 
 
 def _leaves(part) -> list:

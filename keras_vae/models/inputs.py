@@ -40,6 +40,7 @@ class Field:
         words: what messages call it.
         observed: the layer whose draws the values are, for a part of the observation: its support is checked.
         optional: whether examples may lack it: those whose values are NaN, or all of them. `call` gets a `Maybe`.
+        instead: None, or a `NamedTuple` of tensors that may stand in the place of the values; `call` gets it as it is.
     """
 
     shape: tuple[int | None, ...] | None
@@ -48,6 +49,7 @@ class Field:
     words: str = "data"
     observed: DistributionLayer | None = None
     optional: bool = False
+    instead: type | None = None
 
     def __post_init__(self):
         if self.dtype is None:
@@ -87,7 +89,7 @@ class Field:
 
     def tensor(self, owner: str, value) -> tf.Tensor | Maybe:
         """The tensor that `call` gets, shape (batch, *shape)."""
-        if isinstance(value, Maybe):
+        if isinstance(value, Maybe) or self.is_instead(value):
             return value
         value = self.rows_of(value)
         value = value if tf.is_tensor(value) else np.asarray(value)
@@ -96,6 +98,10 @@ class Field:
         self.check_shape(owner, value.shape)
         value = tf.cast(tf.convert_to_tensor(value), self.dtype)
         return _maybe(value) if self.optional else value
+
+    def is_instead(self, value) -> bool:
+        """Whether this stands in the place of values."""
+        return self.instead is not None and isinstance(value, self.instead)
 
     def contains(self, value: tf.Tensor) -> tf.Tensor:
         """Whether a model could use all values of a batch, a bool scalar."""
@@ -222,6 +228,8 @@ def answer_of(model, x, rows):
 def _as_declared(owner: str, name: str, declared, given, leaf):
     """`leaf` of each field and its value, or `ValueError` that says what the structure is."""
     if isinstance(declared, Field):
+        if declared.is_instead(given):
+            return leaf(declared, given)
         given = declared.rows_of(given)
         if isinstance(given, dict) or (isinstance(given, tuple) and not isinstance(given, Maybe)):
             raise ValueError(f"{owner} needs {name} to be one array. Received: {_description(given)}.")

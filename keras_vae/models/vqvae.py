@@ -1,24 +1,31 @@
 """Autoencoders whose latent variables are codes."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
+import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
+from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.codebooks import Quantized, Quantizer
+from keras_vae.distributions.temperature import tempered_draws
+from keras_vae.models.codes import CodeModel, KeptCodes
 from keras_vae.models.inputs import answers_frames
 from keras_vae.models.single_latent import UnconditionalPrior, build_layers, check_parts
+from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
 
-class VQVAE(UnconditionalPrior):
+class VQVAE(CodeModel, UnconditionalPrior):
     """Vector-quantized variational autoencoder: p(x, z) = p(x | z) p(z), with codes z, and q(z | x) that is one point.
 
     The bound log p(x) >= log p(x | z) + log p(z) holds for the codes of x: its `kl` is -log p(z), of a uniform prior
     places x log(levels). It leaves out what other codes add to p(x), and more draws do not bring it closer.
+
+    Trained in two stages as published: with a `UniformCategorical` prior, and then, `with_prior`, a prior of the codes.
 
     Args:
         posterior: q(z | x), a layer given x: `VectorQuantized`, `GradientVectorQuantized` or `FiniteScalarQuantized`.
@@ -45,8 +52,6 @@ class VQVAE(UnconditionalPrior):
     Reference: van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937.
     """
 
-    one_point = True
-
     def __init__(
         self,
         posterior: Quantizer,
@@ -57,11 +62,7 @@ class VQVAE(UnconditionalPrior):
     ):
         super().__init__(seed=seed, **kwargs)
         check_parts(self, posterior=posterior, likelihood=likelihood, prior=prior)
-        if not isinstance(posterior, Quantizer):
-            raise TypeError(
-                f"{type(self).__name__} needs a posterior whose draws are codes, such as VectorQuantized((7, 7, 1), "
-                f"network). Received: {posterior!r}."
-            )
+        _check_quantizer(self, posterior)
         self.posterior = posterior
         self.likelihood = likelihood
         self.prior = prior
@@ -82,15 +83,35 @@ class VQVAE(UnconditionalPrior):
             }
         )
 
-    def call(self, inputs, training=None) -> Trace:
-        """Encodes a batch and returns the trace; in training the codebook then learns from it."""
-        trace = self.tracer(inputs)()
-        if training and self.posterior.trainable:
-            self.posterior.learn(trace.latents["z"].posterior)
-        return trace
+    @property
+    def quantizers(self) -> dict[str, Quantizer]:
+        """The posterior, as that of z."""
+        return {"z": self.posterior}
+
+    @property
+    def priors_by_name(self) -> dict[str, DistributionLayer]:
+        """The prior, as that of z."""
+        return {"z": self.prior}
+
+    def priors_given(self, codes) -> dict[str, tfd.Distribution]:
+        """p(z)."""
+        return {"z": self.prior_distribution()}
+
+    def with_prior(self, prior: DistributionLayer) -> Self:
+        """The second stage: a model of frozen copies of the networks with another prior, which `fit` then trains.
+
+        Codes of arrays are found once, before the first epoch; see `keep` for datasets.
+
+        Args:
+            prior: p(z), not built yet: `PixelCNN((7, 7, 1), levels=256)`.
+        """
+        self._require_built("with_prior")
+        return self._frozen_copy(prior=prior)
 
     def tracer(self, inputs, posterior: tfd.Distribution | None = None) -> Callable[[], Trace]:
         """A function that returns the trace, see `VAE`; x is encoded here."""
+        if isinstance(inputs, KeptCodes):
+            return self._of_kept(inputs)
         x = self._as_batch(inputs)
         posterior = self._quantized(x) if posterior is None else posterior
         prior = self.prior_distribution()
@@ -98,8 +119,8 @@ class VQVAE(UnconditionalPrior):
         def draw_trace():
             z = self.draw(posterior, prior)
             vectors = self.posterior.seen(z.value, posterior)
-            terms, uses = self.posterior.terms(posterior), {"z": self.posterior.uses(posterior)}
-            return Trace(x, self.likelihood(vectors), {"z": z}, terms, uses=uses)
+            terms = self.posterior.terms(posterior) if self.posterior.trainable else {}
+            return Trace(x, self.likelihood(vectors), {"z": z}, terms, uses={"z": self.posterior.uses(posterior)})
 
         return draw_trace
 
@@ -133,3 +154,225 @@ class VQVAE(UnconditionalPrior):
         codes = Rows("codes", self.latent_shape, self.latent_support, "int32")
         make = Signatures(self, codes, **limits)
         return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
+
+
+class VQVAE2(CodeModel):
+    """Codes on several grids: p(x | z1, ..., zL) p(z1 | z2) ... p(zL), found from the top, the coarsest, down.
+
+    Networks go from x up to features d1, ..., dL; the codes of the top are those of dL, and those of each other level
+    are found from its features and the vectors of the level above. The decoder is given the vectors of all levels.
+
+    Args:
+        encoders: networks from x to d1, from d1 to d2, ...
+        posteriors: quantizers: that of the top given dL, each other one, l, given (vectors of level l + 1, dl).
+        likelihood: a layer given the vectors of all levels, (vectors of z1, vectors of z2, ...).
+        priors: p(z1 | z2), ..., p(zL): each given the vectors of the level above, as `PixelCNN` with a network, or
+            nothing, as `UniformCategorical`; the last given nothing.
+        seed: integer, of the noise of training and evaluation.
+        **kwargs: `name`, `trainable` and `dtype` of a Keras model.
+
+    Raises:
+        TypeError: for layers that are not of the classes above.
+        ValueError: for encoders, posteriors and priors that differ in number or event shapes, or one level alone.
+
+    Example, with two grids:
+
+    >>> x, fine, coarse = (8, 8, 1), (4, 4, 8), (2, 2, 8)
+    >>> encoders = [residual_encoder(x, [16]), residual_encoder((4, 4, 16), [16])]
+    >>> bottom = VectorQuantized((4, 4, 1), merged_grids([coarse, (4, 4, 16)]), levels=32, vector_size=8)
+    >>> top = VectorQuantized((2, 2, 1), levels=32, vector_size=8)
+    >>> likelihood = Bernoulli(x, residual_decoder([fine, coarse], x, [16]))
+    >>> priors = [UniformCategorical((4, 4, 1), levels=32), UniformCategorical((2, 2, 1), levels=32)]
+    >>> model = VQVAE2(encoders, [bottom, top], likelihood, priors)
+    >>> model.compile("adam", Weighted(ELBO(), {"commitment_z1": 0.25, "commitment_z2": 0.25}))
+    >>> model.build((None, *x))
+    >>> {name: tuple(codes.shape) for name, codes in model.encode(np.zeros((3, *x))).items()}
+    {'z1': (3, 4, 4, 1), 'z2': (3, 2, 2, 1)}
+
+    Reference: Razavi, van den Oord & Vinyals 2019, arXiv:1906.00446.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[keras.layers.Layer],
+        posteriors: Sequence[Quantizer],
+        likelihood: DistributionLayer,
+        priors: Sequence[DistributionLayer],
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        title = type(self).__name__
+        if not len(encoders) == len(posteriors) == len(priors) > 1:
+            raise ValueError(
+                f"{title} needs an encoder, a posterior and a prior for each of two or more levels. "
+                f"Received: {len(encoders)} encoders, {len(posteriors)} posteriors, {len(priors)} priors."
+            )
+        for layer in (likelihood, *priors):
+            if not isinstance(layer, DistributionLayer):
+                raise TypeError(f"{title} needs distribution layers, such as Bernoulli(...). Received: {layer!r}.")
+        for posterior, prior in zip(posteriors, priors, strict=True):
+            _check_quantizer(self, posterior)
+            if posterior.event_shape != prior.event_shape:
+                raise ValueError(
+                    f"{title} needs a prior and a posterior of one event shape at each level. "
+                    f"Received: {prior.event_shape} and {posterior.event_shape}."
+                )
+            check_spaces(title, posterior, prior)
+        self.encoders = list(encoders)
+        self.posteriors = list(posteriors)
+        self.likelihood = likelihood
+        self.priors = list(priors)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the latent variables, z1 next to the data."""
+        return [f"z{number + 1}" for number in range(len(self.posteriors))]
+
+    @property
+    def quantizers(self) -> dict[str, Quantizer]:
+        """The posteriors, from the top down."""
+        return dict(reversed(list(zip(self.names, self.posteriors, strict=True))))
+
+    @property
+    def priors_by_name(self) -> dict[str, DistributionLayer]:
+        """The priors, from the top down."""
+        return dict(reversed(list(zip(self.names, self.priors, strict=True))))
+
+    def build(self, input_shape):
+        """Creates the weights for data of shape (batch, *event)."""
+        self.check_shape(input_shape)
+        features, above = keras.KerasTensor((None, *input_shape[1:])), None
+        shapes = []
+        for encoder in self.encoders:
+            features = encoder(features)
+            shapes.append(tuple(features.shape))
+        contexts: dict[DistributionLayer, Any] = {}
+        for posterior, prior, shape in reversed(list(zip(self.posteriors, self.priors, shapes, strict=True))):
+            contexts |= {posterior: shape if above is None else [above, shape], prior: above}
+            above = (None, *posterior.params_shape)
+        contexts[self.likelihood] = [(None, *posterior.params_shape) for posterior in self.posteriors]
+        build_layers(contexts)
+
+    def tracer(self, inputs) -> Callable[[], Trace]:
+        """A function that returns the trace, see `VAE`; x is encoded here."""
+        if isinstance(inputs, KeptCodes):
+            return self._of_kept(inputs)
+        x = self._as_batch(inputs)
+        posteriors = self._posteriors(x)
+
+        def draw_trace():
+            latents, terms, uses, vectors, above = {}, {}, {}, [], None
+            for name, quantizer in self.quantizers.items():
+                posterior = posteriors[name]
+                latents[name] = z = self.draw(posterior, self.priors_by_name[name](above))
+                vectors.insert(0, quantizer.seen(z.value, posterior))
+                above = self._vectors(name, z.value)
+                uses[name] = quantizer.uses(posterior)
+                if quantizer.trainable:
+                    terms |= {f"{term}_{name}": value for term, value in quantizer.terms(posterior).items()}
+            return Trace(x, self.likelihood(vectors), latents, terms, uses=uses)
+
+        return draw_trace
+
+    def _posteriors(self, x: tf.Tensor) -> dict[str, Quantized]:
+        """By name, from the top down, of batch shape (batch,): points, which no draw changes."""
+        features = [self.likelihood.standardized(x)]
+        for encoder in self.encoders:
+            features.append(encoder(features[-1]))
+        found, above = {}, None
+        for (name, quantizer), seen in zip(self.quantizers.items(), features[:0:-1], strict=True):
+            found[name] = posterior = quantizer(seen if above is None else (above, seen))
+            above = quantizer.seen(posterior.codes, posterior)
+        return found
+
+    def priors_given(self, codes) -> dict[str, tfd.Distribution]:
+        """p(z1 | z2), ..., p(zL)."""
+        priors, above = {}, None
+        for name, prior in self.priors_by_name.items():
+            priors[name] = prior(above)
+            above = self._vectors(name, codes[name])
+        return priors
+
+    def with_priors(self, priors: Sequence[DistributionLayer]) -> Self:
+        """The second stage: a model of frozen copies of the networks with other priors, which `fit` then trains.
+
+        Codes of arrays are found once, before the first epoch; see `keep` for datasets.
+
+        Args:
+            priors: p(z1 | z2), ..., p(zL), not built yet.
+        """
+        self._require_built("with_priors")
+        return self._frozen_copy(priors=priors)
+
+    def _vectors(self, name: str, codes: tf.Tensor) -> tf.Tensor:
+        """What a prior sees of the level above it: it teaches neither the networks nor the codebook."""
+        return tf.stop_gradient(self.quantizers[name].embed(codes))
+
+    def encode(self, x) -> dict[str, tf.Tensor]:
+        """The codes by name, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
+        posteriors = self._posteriors(self._as_batch(x))
+        return {name: tf.cast(posteriors[name].codes, tf.int32) for name in self.names}
+
+    def decode(self, codes: dict) -> tfd.Distribution:
+        """p(x | codes), batch shape (...), for codes by name, of shape (..., *grid, codes of each place) each."""
+        title = type(self).__name__
+        if not isinstance(codes, dict) or set(codes) != set(self.names):
+            found = ", ".join(codes) if isinstance(codes, dict) else type(codes).__name__
+            raise ValueError(f"{title}.decode needs codes by name: {', '.join(self.names)}. Received: {found}.")
+        return self.likelihood(
+            [
+                layer.embed(self._as_latent(codes[name], layer.event_shape, layer.support, name))
+                for name, layer in zip(self.names, self.posteriors, strict=True)
+            ]
+        )
+
+    @answers_frames
+    def reconstruct(self, x) -> Any:
+        """Mean of p(x | codes of x), shape (batch, *event); of a frame a frame."""
+        return self.decode(self.encode(x)).mean()
+
+    def sample_prior(self, count, seed=None, temperature=1.0) -> dict[str, tf.Tensor]:
+        """Draws of codes from the top down, by name, int32, shape (count, *grid, codes of each place).
+
+        Args:
+            count: number of draws, 0 or more, an integer or an integer scalar tensor.
+            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
+            temperature: what the noise of each code is multiplied by: at 0 it is the most probable one.
+        """
+        self._require_built("generate")
+        count, seed, temperature = self._checked_count(count), self._as_seed(seed), self._as_temperature(temperature)
+        draws, above = {}, None
+        for number, (name, layer) in enumerate(self.priors_by_name.items()):
+            prior = layer(above)
+            each = [] if prior.batch_shape.rank else [count]  # a prior that ignores the level above has one for all
+            draws[name] = tempered_draws(prior, each, fold(seed, number), temperature, layer.support)
+            above = self._vectors(name, draws[name])
+        return {name: tf.cast(draws[name], tf.int32) for name in self.names}
+
+    def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Means of p(x | codes) for codes drawn by `sample_prior`, shape (count, *event)."""
+        return self.decode(self.sample_prior(count, seed, temperature)).mean()
+
+    def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | codes) for codes drawn by `sample_prior`, shape (count, *event): those of `generate`."""
+        seed = self._as_seed(seed)
+        draws = self.sample_prior(count, seed, temperature)
+        return self.decode(draws).sample(seed=fold(seed, len(self.priors)))  # the codes have the numbers before it
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes, see `VAE`: codes `z1`, `z2`, ..., int32, stand for `z`."""
+        codes = [
+            Rows(name, layer.event_shape, layer.support, "int32")
+            for name, layer in zip(self.names, self.posteriors, strict=True)
+        ]
+        make = Signatures(self, codes, **limits)
+        return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
+
+
+def _check_quantizer(model: CodeModel, posterior) -> None:
+    if not isinstance(posterior, Quantizer):
+        raise TypeError(
+            f"{type(model).__name__} needs a posterior whose draws are codes, such as VectorQuantized((7, 7, 1), "
+            f"network). Received: {posterior!r}."
+        )

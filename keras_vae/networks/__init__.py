@@ -6,7 +6,7 @@ from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.dropout import Dropout
 from keras_vae.networks.masked import MADE
 from keras_vae.networks.missing import ObservedValues
-from keras_vae.networks.residual import residual_decoder, residual_encoder
+from keras_vae.networks.residual import merged_grids, residual_decoder, residual_encoder
 from keras_vae.networks.rows import by_rows
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "convolutional_encoder",
     "dense_decoder",
     "dense_encoder",
+    "merged_grids",
     "residual_decoder",
     "residual_encoder",
 ]

@@ -1,5 +1,6 @@
 """Convolutional networks from images to grids and back, with residual blocks."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -32,7 +33,7 @@ def residual_encoder(
 
 
 def residual_decoder(
-    input_shape: Sequence[int],
+    input_shape: Sequence,
     output_shape: Sequence[int],
     filters: Sequence[int] = (64, 32),
     blocks: int = 2,
@@ -41,7 +42,7 @@ def residual_decoder(
     """Residual blocks, then transposed convolutions that double height and width at each layer, cropped to the image.
 
     Args:
-        input_shape: (rows, columns, channels) of the grid.
+        input_shape: (rows, columns, channels) of the grid; of several grids, see `merged_grids`, a list of shapes.
         output_shape: (height, width, channels) of the image; the features keep its height and width.
         filters: channels after each transposed convolution, one for each doubling; the first is that of the blocks
             too.
@@ -49,12 +50,15 @@ def residual_decoder(
         activation: a Keras activation.
 
     Returns:
-        A Keras model from (batch, rows, columns, channels) to (batch, height, width, filters[-1]).
+        A Keras model from (batch, rows, columns, channels), of several grids a list, to (batch, height, width,
+        filters[-1]).
 
     Raises:
         ValueError: for a grid that so many doublings do not bring to the size of the image.
     """
-    grid = image_shape(input_shape, "residual_decoder")
+    several = not isinstance(input_shape[0], int)
+    grids = [image_shape(shape, "residual_decoder") for shape in (input_shape if several else [input_shape])]
+    grid = max(grids)
     height, width, _ = image_shape(output_shape, "residual_decoder")
     factor = 2 ** len(filters)
     beyond = grid[0] * factor - height, grid[1] * factor - width
@@ -63,14 +67,57 @@ def residual_decoder(
             f"residual_decoder needs a grid that {len(filters)} doublings bring to {height} x {width}. "
             f"Received: {grid[0]} x {grid[1]}."
         )
-    start = keras.Input(grid)
-    x = keras.layers.Conv2D(filters[0], 3, padding="same")(start)
+    starts = [keras.Input(shape) for shape in grids]
+    x = keras.layers.Conv2D(filters[0], 3, padding="same")(_side_by_side(starts, filters[0], "residual_decoder"))
     x = _residual(x, blocks, activation)
     for count in filters:
         x = keras.layers.Conv2DTranspose(count, 4, strides=2, padding="same", activation=activation)(x)
     if any(beyond):
         x = keras.layers.Cropping2D(((0, beyond[0]), (0, beyond[1])))(x)
-    return keras.Model(start, x, name="decoder")
+    return keras.Model(starts if several else starts[0], x, name="decoder")
+
+
+def merged_grids(
+    input_shapes: Sequence[Sequence[int]], filters: int = 64, blocks: int = 1, activation: str = "relu"
+) -> keras.Model:
+    """Several grids become one of the size of the largest: the others are doubled by transposed convolutions.
+
+    Args:
+        input_shapes: (rows, columns, channels) of each.
+        filters: channels of all layers.
+        blocks: residual blocks after they were put side by side.
+        activation: a Keras activation.
+
+    Returns:
+        A Keras model from a list of grids to (batch, rows, columns, filters).
+
+    Raises:
+        ValueError: for a grid that no number of doublings brings to the size of the largest.
+    """
+    starts = [keras.Input(image_shape(shape, "merged_grids")) for shape in input_shapes]
+    x = keras.layers.Conv2D(filters, 3, padding="same")(_side_by_side(starts, filters, "merged_grids"))
+    return keras.Model(starts, _residual(x, blocks, activation), name="merged")
+
+
+def _side_by_side(grids: Sequence, filters: int, owner: str):
+    """Grids of the size of the largest, their channels side by side."""
+    height, width = max(tuple(grid.shape[1:3]) for grid in grids)
+    parts = []
+    for grid in grids:
+        rows, columns = grid.shape[1:3]
+        doublings = math.ceil(math.log2(height / rows))
+        beyond = rows * 2**doublings - height, columns * 2**doublings - width
+        if not all(0 <= each < 2**doublings for each in beyond):
+            raise ValueError(
+                f"{owner} needs grids that doublings bring to the largest, {height} x {width}. "
+                f"Received: {rows} x {columns}."
+            )
+        for _ in range(doublings):
+            grid = keras.layers.Conv2DTranspose(filters, 4, strides=2, padding="same", activation="relu")(grid)
+        if any(beyond):
+            grid = keras.layers.Cropping2D(((0, beyond[0]), (0, beyond[1])))(grid)
+        parts.append(grid)
+    return parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts)
 
 
 def _residual(x, blocks: int, activation: str):

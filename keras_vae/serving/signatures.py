@@ -3,7 +3,6 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -29,7 +28,7 @@ class Signatures:
 
     Args:
         model: a built model.
-        z: what `decode` takes.
+        z: what `decode` takes; of several latent variables, which it takes by name, a list of them.
         max_bytes: what the tensors of a chunk may take, by an upper estimate as if none were freed; draws and answers
             of one request for `generate` and `sample` may take as much.
         max_samples: draws for each example in `log_likelihood`, at most.
@@ -38,14 +37,17 @@ class Signatures:
         ValueError: for limits that are not whole numbers of 1 or more, or less than one example takes.
     """
 
-    def __init__(self, model, z: Rows | None = None, max_bytes: int = 2**28, max_samples: int = 10_000):
+    def __init__(
+        self, model, z: Rows | Sequence[Rows] | None = None, max_bytes: int = 2**28, max_samples: int = 10_000
+    ):
         self.model = model
-        self.z: Any = z  # of a model without one there is no piece that asks for it
+        self.by_name = isinstance(z, Sequence)  # whether `decode` takes a dictionary
+        self.z: list[Rows] = [*z] if isinstance(z, Sequence) else [] if z is None else [z]
         self.max_bytes = whole_number(model, "max_bytes", max_bytes)
         self.max_samples = whole_number(model, "max_samples", max_samples)
         takes = model.takes
         self.given = [] if takes.y is None else [_rows_of(field) for field in tf.nest.flatten(takes.y)]
-        self.x, taken = [], {*TAKEN, *(each.name for each in self.given), *([] if z is None else [z.name])}
+        self.x, taken = [], {*TAKEN, *(each.name for each in [*self.given, *self.z])}
         self.tables: dict[str, ServedTable] = {}  # by name of the rows that they are
         for field in tf.nest.flatten(takes.x):
             rows, table = _rows_of(field), served_table(field.observed, taken)
@@ -73,13 +75,13 @@ class Signatures:
         """x -> mean and stddev of q(z | x), of each latent variable where there are several, or the code."""
 
         def encode(*rows):
-            return moments(self.model.encode(*rows), "z" if self.z is None else self.z.name)
+            return moments(self.model.encode(*rows), self.z[0].name if self.z else "z")
 
         return self.by_rows("encode", encode, self.x + self.given)
 
     def decode(self) -> Signature:
         """z -> mean of p(x | z)."""
-        return self.by_rows("decode", self._mean, [self.z, *self.given])
+        return self.by_rows("decode", self._mean, [*self.z, *self.given])
 
     def log_likelihood(self) -> Signature:
         """x, num_samples, seed -> log p(x) by importance sampling, nats."""
@@ -95,24 +97,30 @@ class Signatures:
     def generate(self) -> Signature:
         """num_samples, or what is given, seed, temperature -> z, and the mean of p(x | z)."""
 
-        def mean(z, *given, seed):
-            return self._mean(z, *given)
+        def mean(*rows, seed):
+            return self._mean(*rows)
 
         return self._of_draws("generate", mean)
 
     def sample(self) -> Signature:
         """num_samples, or what is given, seed, temperature -> z, and a draw x of p(x | z)."""
 
-        def draw(z, *given, seed):
-            return self._observation("x", self.model.decode(z, *given).sample(seed=seed))
+        def draw(*rows, seed):
+            return self._observation("x", self._decoded(*rows).sample(seed=seed))
 
         return self._of_draws("sample", draw)
 
     def _reconstruct(self, *rows, **seed):
         return self._observation("mean", self.model.reconstruct(self._inputs(rows), **seed))
 
-    def _mean(self, z, *given):
-        return self._observation("mean", self.model.decode(z, *given).mean())
+    def _mean(self, *rows):
+        return self._observation("mean", self._decoded(*rows).mean())
+
+    def _decoded(self, *rows):
+        """p(x | z) of the rows of latent variables and of what is given."""
+        z, given = rows[: len(self.z)], rows[len(self.z) :]
+        named = {each.name: part for each, part in zip(self.z, z, strict=True)}
+        return self.model.decode(named if self.by_name else z[0], *given)
 
     def _observation(self, name: str, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         """An answer in the place of an observation: by column where it is a row of named ones."""
@@ -187,7 +195,7 @@ class Signatures:
             def of_chunk(number, *parts):
                 return finite(title, observe(*parts, **_of_chunk(number, {"seed": seed})))
 
-            return draws | in_chunks(of_chunk, [draws[self.z.name], *batch], self.chunk)
+            return draws | in_chunks(of_chunk, [*(draws[each.name] for each in self.z), *batch], self.chunk)
 
         count = [] if self.given else [Number("num_samples", "int32", least=0, most=most)]
         return self._signature(name, answer, self.given, [*count, SEED, TEMPERATURE])
@@ -205,7 +213,7 @@ class Signatures:
     def _draws(self, arguments, seed, temperature) -> dict[str, tf.Tensor]:
         """Draws from the prior by name."""
         draws = self.model.sample_prior(*arguments, seed, temperature)
-        return draws if isinstance(draws, dict) else {self.z.name: draws}
+        return draws if isinstance(draws, dict) else {self.z[0].name: draws}
 
     def _signature(self, name: str, answer: Callable, rows: Sequence[Rows], numbers: Sequence[Number]) -> Signature:
         served = [part for each in rows for part in self._served(each)]
@@ -253,7 +261,9 @@ class Signatures:
 
 
 def moments(posterior, code: str = "z") -> dict[str, tf.Tensor]:
-    """Mean and stddev of a distribution, those of several by name, or a code as it is, called `code`."""
+    """Mean and stddev of a distribution, those of several by name, or a code as it is, called `code`; codes by name."""
+    if isinstance(posterior, dict) and all(map(tf.is_tensor, posterior.values())):
+        return posterior
     if isinstance(posterior, dict):
         several = {name: moments(each) for name, each in posterior.items()}
         return {f"{name}_{moment}": each[moment] for moment in ("mean", "stddev") for name, each in several.items()}
