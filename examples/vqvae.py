@@ -21,7 +21,7 @@ import numpy as np
 
 import keras_vae as kv
 
-CODES, SIZE = 256, 32
+CODES, SIZE = 256, 16
 
 
 def likelihood(shape, network) -> kv.DiscretizedLogistic:
@@ -36,7 +36,7 @@ def grid_of(shape) -> tuple[int, int]:
 
 def filters_of(shape) -> list[int]:
     """One convolution for each halving."""
-    return [32, 64] if shape[0] == 28 else [32]
+    return [16, 32] if shape[0] == 28 else [32]
 
 
 def one_grid(shape, seed: int) -> kv.VQVAE:
@@ -52,10 +52,10 @@ def two_grids(shape, seed: int) -> kv.VQVAE2:
     grid, filters = grid_of(shape), filters_of(shape)
     above = tuple(-(-size // 2) for size in grid)
     features, fine, coarse = (*grid, filters[-1]), (*grid, SIZE), (*above, SIZE)
-    bottom = kv.VectorQuantized((*grid, 1), kv.merged_grids([coarse, features]), CODES, SIZE)
+    bottom = kv.VectorQuantized((*grid, 1), kv.merged_grids([coarse, features], 32), CODES, SIZE)
     top = kv.VectorQuantized((*above, 1), levels=CODES, vector_size=SIZE)
     return kv.VQVAE2(
-        encoders=[kv.residual_encoder(shape, filters), kv.residual_encoder(features, [64])],
+        encoders=[kv.residual_encoder(shape, filters), kv.residual_encoder(features, [32])],
         posteriors=[bottom, top],
         likelihood=likelihood(shape, kv.residual_decoder([fine, coarse], shape, filters[::-1])),
         priors=[kv.UniformCategorical((*grid, 1), CODES), kv.UniformCategorical((*above, 1), CODES)],

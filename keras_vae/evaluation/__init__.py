@@ -18,6 +18,7 @@ from keras_vae.evaluation.detector import AnomalyDetector
 from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
 from keras_vae.evaluation.disentanglement import Disentanglement, disentanglement
+from keras_vae.evaluation.draws import DrawQuality, draw_quality, frechet_distance, sharpness
 from keras_vae.evaluation.estimates import ByExample, Estimates
 from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
@@ -36,6 +37,7 @@ __all__ = [
     "ComplexityCorrected",
     "Diagnosis",
     "Disentanglement",
+    "DrawQuality",
     "Estimates",
     "Finding",
     "LatentDiagnosis",
@@ -56,6 +58,8 @@ __all__ = [
     "bounds",
     "diagnose",
     "disentanglement",
+    "draw_quality",
+    "frechet_distance",
     "hamiltonian_monte_carlo",
     "impute",
     "independent_columns",
@@ -65,5 +69,6 @@ __all__ = [
     "posterior_on_grid",
     "rate_distortion",
     "refine_posterior",
+    "sharpness",
     "simulate",
 ]
