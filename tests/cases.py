@@ -317,7 +317,7 @@ CASES = {
     "FiniteScalarQuantized, PixelCNN": Case(
         quantized(
             functools.partial(kv.FiniteScalarQuantized, steps=[3, 2]),
-            functools.partial(kv.PixelCNN, filters=4, blocks=2, kernel_size=3),
+            functools.partial(kv.PixelCNN, filters=4, blocks=2, kernel_size=3, attention_heads=2),
         ),
         binary_images,
     ),

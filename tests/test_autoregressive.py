@@ -36,10 +36,10 @@ def all_grids(shape, levels=3) -> np.ndarray:
     return np.array(list(grids), "float32").reshape(-1, *shape)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 1), (1, 2, 2), (2, 1, 2)])
-def test_density_and_draws_against_enumeration(shape):
+@pytest.mark.parametrize(("shape", "heads"), [((2, 2, 1), 0), ((1, 2, 2), 0), ((2, 1, 2), 0), ((2, 2, 1), 3)])
+def test_density_and_draws_against_enumeration(shape, heads):
     """All 81 grids of four values with three levels: their density sums to 1, and is how often they are drawn."""
-    distribution = far_from_its_start(small(shape))()
+    distribution = far_from_its_start(small(shape, attention_heads=heads))()
     grids = all_grids(shape)
     probability = np.exp(distribution.log_prob(grids).numpy().astype(np.float64))
     assert probability.sum() == pytest.approx(1, abs=1e-5)
@@ -59,11 +59,11 @@ def test_density_and_draws_against_enumeration(shape):
     assert (np.abs(distribution.mean().numpy().ravel() - expected) < 4 * error).all()
 
 
-@pytest.mark.parametrize("kernel_size", [3, 5])
-def test_features_see_the_places_before_and_all_of_them(kernel_size):
-    """By the Jacobian: no place sees itself or one after it, and with enough blocks there is no blind spot."""
+@pytest.mark.parametrize(("kernel_size", "blocks", "heads"), [(3, 6, 0), (5, 6, 0), (3, 1, 2)])
+def test_features_see_the_places_before_and_all_of_them(kernel_size, blocks, heads):
+    """By the Jacobian: no place sees itself or one after it; enough blocks, or attention, leave no blind spot."""
     rows, columns, filters = 4, 5, 2
-    stacks = CausalGrid(filters, blocks=6, kernel_size=kernel_size)
+    stacks = CausalGrid(filters, blocks, kernel_size, heads)
     stacks.build((None, rows, columns, filters))
     x = tf.constant(RNG.normal(size=(1, rows, columns, filters)), tf.float32)
     with tf.GradientTape() as tape:
@@ -74,10 +74,10 @@ def test_features_see_the_places_before_and_all_of_them(kernel_size):
     np.testing.assert_array_equal(depends, np.tri(rows * columns, k=-1, dtype=bool))
 
 
-@pytest.mark.parametrize("context", [None, (5,), (3, 4, 5)])
-def test_features_place_by_place_are_those_of_one_pass(context):
+@pytest.mark.parametrize(("context", "heads"), [(None, 0), ((5,), 0), ((3, 4, 5), 0), ((5,), 2)])
+def test_features_place_by_place_are_those_of_one_pass(context, heads):
     rows, columns, filters, number = 3, 4, 6, 2
-    stacks = CausalGrid(filters, blocks=3, kernel_size=5)
+    stacks = CausalGrid(filters, blocks=3, kernel_size=5, attention_heads=heads)
     stacks.build((None, rows, columns, filters), None if context is None else (None, *context))
     x = tf.constant(RNG.normal(size=(number, rows, columns, filters)), tf.float32)
     given = None if context is None else tf.constant(RNG.normal(size=(number, *context)), tf.float32)
@@ -90,8 +90,9 @@ def test_features_place_by_place_are_those_of_one_pass(context):
     np.testing.assert_allclose(walked, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_draws_in_a_program_of_any_number_are_the_same():
-    layer = far_from_its_start(small())
+@pytest.mark.parametrize("heads", [0, 2])
+def test_draws_in_a_program_of_any_number_are_the_same(heads):
+    layer = far_from_its_start(small(attention_heads=heads))
     expected = layer().sample(5, seed=fold(1)).numpy()
 
     def draw(count):
@@ -194,6 +195,7 @@ def test_a_pixel_decoder_draws_images_and_has_bits_per_dimension():
     [
         (lambda: kv.PixelCNN((4, 4)), "PixelCNN(event_shape=(4, 4)) needs an event shape of three axes"),
         (lambda: small(kernel_size=4), "CausalGrid needs an odd kernel_size. Received: 4."),
+        (lambda: small(attention_heads=4), "needs filters that attention_heads divide. Received: filters=6, "),
         (lambda: small(levels=1), "PixelCNN needs levels to be a whole number, 2 or more. Received: levels=1."),
         (
             lambda: small().build((None, 3, 3, 2)),

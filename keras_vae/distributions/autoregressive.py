@@ -33,11 +33,13 @@ class PixelCNN(DistributionLayer):
         filters: channels of all layers.
         blocks: number of gated blocks; each sees (kernel_size - 1) / 2 places farther.
         kernel_size: odd.
+        attention_heads: 0 or more, see `CausalGrid`: with them each place sees all places before it, however far.
 
     Raises:
-        ValueError: for an event shape without three axes, and for an even kernel size.
+        ValueError: for an event shape without three axes, for an even kernel size, and for heads that filters can not
+            be shared between.
 
-    Reference: van den Oord et al. 2016, arXiv:1606.05328.
+    Reference: van den Oord et al. 2016, arXiv:1606.05328; attention: Chen et al. 2018, arXiv:1712.09763 (PixelSNAIL).
     """
 
     discrete = True
@@ -50,6 +52,7 @@ class PixelCNN(DistributionLayer):
         filters: int = 64,
         blocks: int = 5,
         kernel_size: int = 5,
+        attention_heads: int = 0,
         **kwargs,
     ):
         super().__init__(event_shape, network, **kwargs)
@@ -59,8 +62,9 @@ class PixelCNN(DistributionLayer):
                 f"Received: {self.event_shape}."
             )
         self.levels = whole_number(self, "levels", levels, least=2)
-        self.stacks = CausalGrid(filters, blocks, kernel_size, dtype=self.dtype_policy)
+        self.stacks = CausalGrid(filters, blocks, kernel_size, attention_heads, dtype=self.dtype_policy)
         self.filters, self.blocks, self.kernel_size = self.stacks.filters, self.stacks.blocks, self.stacks.kernel_size
+        self.attention_heads = self.stacks.attention_heads
 
     @property
     def support(self) -> Support:  # type: ignore[override]

@@ -18,25 +18,36 @@ class CausalGrid(Serializable, keras.layers.Layer):
     (batch, rows, columns, size) or (batch, size), which all places see; returns features of the inputs' shape. `walk`
     gives the same features place by place, each computed once, where the inputs are only known after it.
 
+    With attention heads, each place then also looks at the features of all places before it and of itself, each beside
+    the input of the place before it and its row and column, from -1 to 1.
+
     Args:
         filters: channels of the inputs and of all layers.
         blocks: number of blocks.
         kernel_size: odd; a block sees (kernel_size - 1) / 2 places farther up, left and right than the one before it.
+        attention_heads: 0 or more, of filters / attention_heads channels each.
         **kwargs: `name`, `trainable` and `dtype` of a Keras layer.
 
     Raises:
-        ValueError: for a kernel size that is even.
+        ValueError: for a kernel size that is even, and for heads that filters can not be shared between.
 
-    Reference: van den Oord et al. 2016, arXiv:1606.05328; place by place: Ramachandran et al. 2017, arXiv:1704.06001.
+    Reference: van den Oord et al. 2016, arXiv:1606.05328; place by place: Ramachandran et al. 2017, arXiv:1704.06001;
+    attention: Chen et al. 2018, arXiv:1712.09763 (PixelSNAIL).
     """
 
-    def __init__(self, filters: int = 64, blocks: int = 5, kernel_size: int = 5, **kwargs):
+    def __init__(self, filters: int = 64, blocks: int = 5, kernel_size: int = 5, attention_heads: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.filters = whole_number(self, "filters", filters)
         self.blocks = whole_number(self, "blocks", blocks)
         self.kernel_size = whole_number(self, "kernel_size", kernel_size)
         if self.kernel_size % 2 == 0:
             raise ValueError(f"{type(self).__name__} needs an odd kernel_size. Received: {kernel_size}.")
+        self.attention_heads = whole_number(self, "attention_heads", attention_heads, least=0)
+        if self.attention_heads and self.filters % self.attention_heads:
+            raise ValueError(
+                f"{type(self).__name__} needs filters that attention_heads divide. "
+                f"Received: filters={filters}, attention_heads={attention_heads}."
+            )
 
     @property
     def reach(self) -> int:
@@ -61,6 +72,12 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 both = width if self._is_last(block) else 2 * width
                 self.given.append(keras.layers.Dense(both, use_bias=False, **options))
                 self.given[-1].build((None, context_shape[-1]))
+        if self.attention_heads:
+            size, options = self.filters // self.attention_heads, options | {"output_shape": self.filters}
+            self.attention = keras.layers.MultiHeadAttention(self.attention_heads, size, **options)
+            rows, columns = inputs_shape[1:3]
+            seen = (None, rows * columns, 2 * self.filters + 2)
+            self.attention.build(seen, seen)
 
     def call(self, inputs, context=None):
         above, left = tf.pad(inputs, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1], _shifted(inputs)
@@ -73,7 +90,26 @@ class CausalGrid(Serializable, keras.layers.Layer):
             left += self.out[block](_gated(self.horizontal[block](long) + self.down[block](seen) + of_left))
             if not self._is_last(block):
                 above += _gated(seen + of_above)
-        return left
+        if not self.attention_heads:
+            return left
+        shape = tf.shape(left)
+        features, before = (tf.reshape(each, [shape[0], -1, self.filters]) for each in (left, inputs))
+        before = tf.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
+        seen = self._remembered(features, before, _coordinates(*left.shape[1:3], left.dtype))
+        return left + tf.reshape(self.attention(seen, seen, use_causal_mask=True), shape)
+
+    def _remembered(self, features, before, coordinates):
+        """What attention sees of places, shape (..., 2 filters + 2): features, the input before them, and where."""
+        coordinates += tf.zeros_like(features[..., :2])
+        return tf.concat([features, before, coordinates], axis=-1)
+
+    def _attended(self, features, before, coordinates, step, memory):
+        """As the attention of `call`, at place `step`: features, shape (number, filters), and the new memory."""
+        now = self._remembered(features, before, coordinates)[:, None]
+        places = tf.range(memory.shape[1])
+        memory = tf.ensure_shape(tf.where((places == step)[:, None], now, memory), memory.shape)
+        found = self.attention(now, memory, attention_mask=(places <= step)[None, None])
+        return features + found[:, 0], memory
 
     def _is_last(self, block: int) -> bool:
         """Nothing reads the vertical features of that block."""
@@ -104,8 +140,9 @@ class CausalGrid(Serializable, keras.layers.Layer):
         """
         rows, columns = size
         contexts = [self._context(block, context) for block in range(self.blocks)]
+        where = _coordinates(rows, columns, self.compute_dtype)
 
-        def walk_row(row, before, windows, lines):
+        def walk_row(row, before, windows, memories, lines):
             above, seen, new_windows = before, [], []
             for block in range(self.blocks):
                 window = tf.concat([windows[block], above[:, None]], axis=1)  # [number, reach, columns, filters]
@@ -117,37 +154,50 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 if not self._is_last(block):
                     above += _gated(found + _row(of_above, row, keep=True))[:, 0]
 
-            def walk_place(column, left, windows, chosen, inputs):
-                new_windows = []
+            def walk_place(column, start, windows, memories, chosen, inputs):
+                left, new_windows, step = start, [], row * columns + column
                 for block in range(self.blocks):
                     window = tf.concat([windows[block], left[:, None]], axis=1)  # [number, reach, filters]
                     new_windows.append(window[:, 1:])
                     found = self.horizontal[block](window[:, None])[:, 0, 0] + tf.gather(seen[block], column, axis=1)
                     left += self.out[block](_gated(found))
-                values, following = choose(left, row * columns + column)
+                if memories:
+                    last = tf.where(column == 0, before[:, -1], start)
+                    left, memory = self._attended(left, last, where[step], step, *memories)
+                    memories = [memory]
+                values, following = choose(left, step)
                 following = tf.ensure_shape(following, start.shape)
-                return column + 1, following, new_windows, chosen.write(column, values), inputs.write(column, following)
+                written = chosen.write(column, values), inputs.write(column, following)
+                return column + 1, following, new_windows, memories, *written
 
             start = tf.zeros([number, self.filters], before.dtype)
             empty = [tf.zeros([number, self.reach - 1, self.filters], before.dtype) for _ in range(self.blocks)]
             arrays = [tf.TensorArray(dtype, columns) for dtype in (tf.float32, before.dtype)]
-            _, _, _, chosen, inputs = tf.while_loop(
-                lambda column, *_: column < columns, walk_place, [tf.constant(0), start, empty, *arrays]
+            _, _, _, memories, chosen, inputs = tf.while_loop(
+                lambda column, *_: column < columns, walk_place, [tf.constant(0), start, empty, memories, *arrays]
             )
             line = tf.transpose(chosen.stack(), [1, 0, 2])  # [number, columns, channels]
             following = tf.ensure_shape(tf.transpose(inputs.stack(), [1, 0, 2]), before.shape)
-            return row + 1, following, new_windows, lines.write(row, line)
+            return row + 1, following, new_windows, memories, lines.write(row, line)
 
         start = tf.zeros([number, columns, self.filters], self.compute_dtype)
         empty = [tf.zeros([number, self.reach - 1, columns, self.filters], self.compute_dtype)] * self.blocks
-        _, _, _, lines = tf.while_loop(
-            lambda row, *_: row < rows, walk_row, [tf.constant(0), start, empty, tf.TensorArray(tf.float32, rows)]
+        memory = tf.zeros([number, rows * columns, 2 * self.filters + 2], self.compute_dtype)
+        memories, lines = [memory] if self.attention_heads else [], tf.TensorArray(tf.float32, rows)
+        _, _, _, _, lines = tf.while_loop(
+            lambda row, *_: row < rows, walk_row, [tf.constant(0), start, empty, memories, lines]
         )
         return tf.transpose(lines.stack(), [1, 0, 2, 3])
 
     def compute_output_shape(self, inputs_shape, context_shape=None) -> tuple:
         """That of the inputs."""
         return tuple(inputs_shape)
+
+
+def _coordinates(rows: int, columns: int, dtype) -> tf.Tensor:
+    """Row and column of each place, from -1 to 1, shape (places, 2)."""
+    both = tf.meshgrid(tf.linspace(-1.0, 1.0, rows), tf.linspace(-1.0, 1.0, columns), indexing="ij")
+    return tf.cast(tf.reshape(tf.stack(both, axis=-1), [-1, 2]), dtype)
 
 
 def _shifted(inputs: tf.Tensor) -> tf.Tensor:
