@@ -6,7 +6,8 @@ All have the same likelihood, a discretized logistic over 256 grey levels, so th
 - two grids, 7 x 7 and 4 x 4;
 - a VAE with the same convolutions and 32 normal latents.
 
-The error is the mean squared difference of the reconstruction, over the variance of the data.
+The error is the mean squared difference of the reconstruction, over the variance of the data. Draws are compared with
+test images in the features of a small classifier (examples/classifier.py), beside validation images in their place.
 
     python examples/vqvae.py --output runs/vqvae            # about 25 minutes on two cores
     python examples/vqvae.py --data digits --epochs 20 --prior-epochs 20
@@ -18,10 +19,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from classifier import digit_features, frechet
 
 import keras_vae as kv
 
 CODES, SIZE = 256, 16
+DRAWS = 2000
 
 
 def likelihood(shape, network) -> kv.DiscretizedLogistic:
@@ -107,16 +110,18 @@ def train(model, data, epochs: int, rate: float, weights: dict | None = None, ba
     return (time.perf_counter() - start) / 60
 
 
-def report(title: str, model, x: np.ndarray, minutes: float) -> None:
+def report(title: str, model, x: np.ndarray, minutes: float, features: keras.Model) -> None:
     """One line of the table."""
     model.compile(loss=kv.ELBO())
     logs = model.evaluate(x, batch_size=100, verbose=0, return_dict=True)
     error = np.mean((model.predict(x, batch_size=100, verbose=0) - x) ** 2) / np.mean((x - x.mean(axis=0)) ** 2)
     used = ", ".join(f"{value:.2f}" for name, value in logs.items() if name.startswith("used_codes"))
     bound = logs["kl"] - logs["log_likelihood"]
+    draws = frechet(features, x, model.generate(min(DRAWS, len(x)), seed=0))
     print(
         f"| {title} | {error:.4f} | {used} | {-logs['log_likelihood']:.1f} | {logs['kl']:.1f} | {bound:.1f} | "
-        f"{logs['bits_per_dim']:.3f} | {minutes:.1f} |",
+        f"{logs['bits_per_dim']:.3f} | {draws.frechet_distance:.2f} | {draws.precision:.2f}, {draws.recall:.2f} | "
+        f"{minutes:.1f} |",
         flush=True,
     )
 
@@ -141,10 +146,16 @@ def main(options: argparse.Namespace) -> None:
             second = with_pixel_cnn(model)
             minutes = train(second, (train_set, held_out), options.prior_epochs, options.rate)
             rows.append((f"{title}, PixelCNN", second, minutes))
-    print("| | error / variance | used codes | -log p(x given z) | KL | -ELBO, nats | bits per dim | minutes |")
-    print("|---|---|---|---|---|---|---|---|")
+    features, accuracy = digit_features(options.data)
+    print(f"Draws are compared in the features of a classifier whose accuracy is {accuracy:.3f}.")
+    floor = frechet(features, test, held_out[:DRAWS])
+    names = ["", "error / variance", "used codes", "-log p(x given z)", "KL", "-ELBO, nats", "bits per dim"]
+    print(f"| {' | '.join([*names, 'Frechet distance', 'precision, recall', 'minutes'])} |")
+    print("|---" * 10 + "|")
+    of_data = f"{floor.frechet_distance:.2f} | {floor.precision:.2f}, {floor.recall:.2f}"
+    print(f"| validation images | | | | | | | {of_data} | |")
     for title, model, minutes in rows:
-        report(title, model, test, minutes)
+        report(title, model, test, minutes, features)
         name = title.replace(", ", "-").replace(" ", "-").lower()
         kv.plotting.samples(model, 64).savefig(options.output / f"{name}-samples.png")
         kv.plotting.reconstructions(model, test[:16]).savefig(options.output / f"{name}-reconstructions.png")
@@ -155,8 +166,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/vqvae"), help="a folder")
     parser.add_argument("--data", default="mnist", help='"mnist" or "digits"')
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--prior-epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--prior-epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help='some of "one grid", "two grids", "normal latents"')
