@@ -190,6 +190,39 @@ def test_a_pixel_decoder_draws_images_and_has_bits_per_dimension():
     assert model.reconstruct(x).shape == x.shape
 
 
+def pixel_vae(blocks: int, kernel_size: int) -> kv.VAE:
+    shape = (4, 4, 1)
+    keras.utils.set_random_seed(0)
+    decoder = kv.dense_decoder(1, [8])
+    likelihood = kv.PixelCNN(shape, decoder, levels=2, filters=8, blocks=blocks, kernel_size=kernel_size)
+    return kv.VAE(kv.Normal(1, kv.dense_encoder(shape, [16])), likelihood, kv.StandardNormal(1))
+
+
+@pytest.mark.slow
+def test_a_strong_decoder_ignores_its_latent_and_two_cures():
+    """Images of zeros or of ones, a fifth of whose pixels are flipped: there is one bit, log 2 nats, to be told.
+
+    A decoder that sees all pixels before finds the bit by itself, and z is not used, as the diagnosis says. Free nats
+    bring z back, and so does a decoder that sees two neighbours alone.
+    """
+    bits, flipped = RNG.integers(0, 2, (512, 1, 1, 1)), RNG.uniform(size=(512, 4, 4, 1)) < 0.2
+    x = (bits ^ flipped).astype("float32")
+    found = {}
+    for name, model, loss in [
+        ("strong", pixel_vae(3, 3), kv.ELBO()),
+        ("free nats", pixel_vae(3, 3), kv.ELBO(free_nats=0.5)),
+        ("weak", pixel_vae(1, 1), kv.ELBO()),
+    ]:
+        model.compile(keras.optimizers.Adam(1e-2), loss)
+        model.fit(x, epochs=120, batch_size=64, verbose=0)
+        found[name] = model.evaluate(x, verbose=0, return_dict=True)["kl"]
+        if name == "strong":
+            assert "collapse" in str(kv.evaluation.diagnose(model, x[:100], samples=2, verbose=0))
+    assert found["strong"] < 0.05
+    assert found["free nats"] > 0.4
+    assert found["weak"] > math.log(2) - 0.1
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -1,5 +1,6 @@
 """Quantizers and the models whose latent variables are codes: against SciPy, enumeration, NumPy and autodiff."""
 
+import functools
 import itertools
 import math
 import re
@@ -12,6 +13,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 from cases import CASES, binary_images
+from conftest import usual_first
 
 import keras_vae as kv
 from keras_vae.noise import fold
@@ -247,7 +249,7 @@ def test_perplexity_and_the_share_of_used_codes():
     assert {"perplexity", "val_perplexity", "used_codes", "val_used_codes", "commitment"} < set(history)
 
 
-@pytest.mark.parametrize("kind", [kv.VectorQuantized, kv.GradientVectorQuantized])
+@pytest.mark.parametrize("kind", usual_first([kv.VectorQuantized, kv.GradientVectorQuantized], kv.VectorQuantized))
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kind):
     """With codes that begin anew, by programs of several steps, as `fit` runs by default."""
     x = binary_images((4, 4, 1), 40)
@@ -268,10 +270,12 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, kind):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def trained(epochs=3) -> tuple[kv.VQVAE, np.ndarray]:
+@functools.cache
+def trained() -> tuple[kv.VQVAE, np.ndarray]:
+    """A first stage, which no test changes, and its data."""
     model, x = small(levels=6), binary_images((4, 4, 1), 40)
     model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment": 0.25}))
-    model.fit(x, epochs=epochs, batch_size=8, verbose=0)
+    model.fit(x, epochs=3, batch_size=8, verbose=0)
     return model, x
 
 
@@ -294,7 +298,6 @@ def test_the_second_stage_trains_the_prior_alone():
     for ours, theirs in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert model.trainable_weights[0] is model.posterior.trainable_weights[0]
-    assert set(np.unique(second.sample_prior(50, seed=1))) <= set(range(6))
 
 
 def test_codes_are_found_once_and_are_what_each_epoch_would_find(monkeypatch):
@@ -321,11 +324,85 @@ def test_codes_are_found_once_and_are_what_each_epoch_would_find(monkeypatch):
         np.testing.assert_allclose(values, figures[1][name], rtol=1e-5, err_msg=name)
 
 
+class Halved(keras.layers.Layer):
+    """A network that is not registered for saving."""
+
+    def call(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_frozen_networks_stay_as_they_are_and_encode_as_in_evaluation(kept):
+    """With a scale that learns without gradients, and with Dropout; 120 examples are encoded in two parts."""
+    keras.utils.set_random_seed(0)
+    x = RNG.normal(size=(120, 4, 4, 1)).astype("float32")
+    noisy = keras.Sequential([kv.residual_encoder((4, 4, 1), [4], blocks=1), Halved(), kv.Dropout(0.5)])
+    noisy.build((None, 4, 4, 1))
+    posterior = kv.VectorQuantized((2, 2, 1), noisy, levels=6, vector_size=2)
+    likelihood = kv.OptimalScaleNormal((4, 4, 1), kv.residual_decoder((2, 2, 2), (4, 4, 1), [4], blocks=1))
+    model = kv.VQVAE(posterior, likelihood, kv.UniformCategorical((2, 2, 1), levels=6))
+    model.compile()
+    model.fit(x, epochs=1, verbose=0)
+    second = model.with_prior(pixel_cnn())
+    second.compile()
+    frozen = [weight for layer in (second.posterior, second.likelihood) for weight in layer.weights]
+    before = [weight.numpy() for weight in frozen]
+    logs = second.evaluate(x, verbose=0, return_dict=True)
+    data = x if kept else tf.data.Dataset.from_tensor_slices(x).batch(40)
+    history = second.fit(data, epochs=2, verbose=0).history
+    for weight, value in zip(frozen, before, strict=True):
+        np.testing.assert_array_equal(weight, value, err_msg=weight.path)
+    np.testing.assert_allclose(history["log_likelihood"], logs["log_likelihood"], rtol=1e-5)
+    np.testing.assert_allclose(history["perplexity"], logs["perplexity"], rtol=1e-5)
+
+
+def test_what_can_not_be_kept_or_learned_from_is_refused():
+    model, x = trained()
+    second = model.with_prior(pixel_cnn())
+    second.compile()
+    kept = second.keep(x)
+    assert np.isfinite(second.fit(kept, validation_data=second.keep(x[:9]), verbose=0).history["val_loss"][0])
+    for data in (kept, tf.data.Dataset.from_tensors((kept,))):
+        assert second.evaluate(data, verbose=0, return_dict=True)["kl"] > 0
+        with pytest.raises(ValueError, match=r"VQVAE\.fit needs observations where more than the prior is trained"):
+            model.fit(data, verbose=0)
+    for method in (second.encode, second.reconstruct, second.predict):
+        with pytest.raises(ValueError, match=r"VQVAE needs observations for this\. Received: kept codes\."):
+            method(kept)
+    with pytest.raises(ValueError, match=r"VQVAE\.keep needs data without weights"):
+        second.keep(batches_of(x, np.ones(40)))
+    with pytest.raises(ValueError, match=r"VQVAE\.keep needs data that end"):
+        second.keep(tf.data.Dataset.from_tensors(x).repeat())
+    with pytest.raises(ValueError, match=r"VQVAE needs a finite log_likelihood of each example"):
+        second.fit(kept._replace(log_likelihood=kept.log_likelihood * np.nan), verbose=0)
+    with pytest.raises(TypeError, match=r"VQVAE2 needs priors to be a list of layers, one for each level"):
+        kv.VQVAE2([model.posterior.network] * 2, [model.posterior] * 2, model.likelihood, pixel_cnn())
+
+
+def test_a_step_that_is_not_finite_leaves_the_codebook():
+    model, x = small(), binary_images((4, 4, 1), 20)
+    model.compile(keras.optimizers.SGD(1e30), kv.Weighted(kv.ELBO(), {"commitment": 0.25}), jit_compile=False)
+    with pytest.raises(FloatingPointError):
+        model.fit(x, epochs=5, batch_size=5, verbose=0)
+    assert np.isfinite(model.posterior.codebook).all()
+
+
+def test_importance_weighted_bounds_of_one_draw():
+    """All draws are one point: the bounds of any number of them are that of one."""
+    model, x = trained()
+    second = model.with_prior(pixel_cnn())
+    second.compile()
+    expected = second.evaluate(x, verbose=0, return_dict=True)["loss"]
+    for samples in (1, 3):
+        second.compile(loss=kv.IWAE(samples))
+        assert second.evaluate(x, verbose=0, return_dict=True)["loss"] == pytest.approx(expected, rel=1e-5)
+
+
 def batches_of(x, weights) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((x, x, weights)).batch(8)
 
 
-@pytest.mark.parametrize("form", ["dataset", "sequence", "generator", "frames"])
+@pytest.mark.parametrize("form", usual_first(["dataset", "sequence", "generator", "frames"], "dataset", "sequence"))
 def test_codes_can_be_kept_of_data_in_any_form(form):
     model, x = trained()
     second = model.with_prior(pixel_cnn())
@@ -438,6 +515,7 @@ def test_the_codes_of_a_level_are_found_given_the_vectors_above():
     np.testing.assert_allclose(trace.likelihood.mean()[0], model.reconstruct(x), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_second_stage_of_two_levels():
     model, x = two_levels(kv.UniformCategorical((2, 2, 1), levels=2)), binary_images((4, 4, 1), 40)
     model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25, "commitment_z2": 0.25}))
@@ -525,5 +603,10 @@ def test_networks_of_grids():
         ValueError, match=r"merged_grids needs grids that doublings bring to the largest, 7 x 7\. Received: 4 x 3"
     ):
         kv.merged_grids([(7, 7, 3), (4, 3, 2)])
+    for shape, filters in [((), [4]), (3, [4]), ((4, 4, 1), [])]:
+        with pytest.raises(ValueError, match="residual_decoder needs"):
+            kv.residual_decoder(shape, (4, 4, 1), filters)
+    with pytest.raises(ValueError, match=r"merged_grids needs the shape of one grid at least\. Received: \[\]"):
+        kv.merged_grids([])
     with pytest.raises(ValueError, match="residual_decoder needs a grid that 1 doublings bring to 28 x 20"):
         kv.residual_decoder((7, 5, 3), (28, 20, 1), [4])

@@ -71,17 +71,12 @@ def brute_force(real, drawn, neighbours) -> dict[str, float]:
 @pytest.mark.parametrize(("count", "shift"), [(30, 0.0), (50, 0.8), (20, 2.0)])
 def test_neighbourhoods_against_brute_force(monkeypatch, count, shift):
     real, drawn = RNG.normal(size=(40, 3)), RNG.normal(size=(count, 3)) * 0.7 + shift
-    monkeypatch.setattr("keras_vae.evaluation.draws.pairwise_distances_chunked", in_small_chunks)
+    monkeypatch.setattr("keras_vae.evaluation.draws.CELLS", 7 * count)
     found = draw_quality(real, drawn, neighbours=3)
     for name, value in brute_force(real, drawn, 3).items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-9), name
         assert 0 < value < 2.5
     assert found.frechet_distance == pytest.approx(frechet_distance(real, drawn))
-
-
-def in_small_chunks(first, second):
-    for start in range(0, len(first), 7):
-        yield np.linalg.norm(first[start : start + 7, None] - second[None], axis=-1)
 
 
 def test_what_the_scores_say():
@@ -92,6 +87,11 @@ def test_what_the_scores_say():
     far = draw_quality(real, RNG.normal(size=(400, 2)) + 100)
     itself = draw_quality(real, real)
     assert (itself.precision, itself.recall, itself.coverage) == (1, 1, 1)
+    repeated = draw_quality(np.repeat(real[:20], 10, axis=0), np.repeat(real[:20], 10, axis=0))
+    assert (repeated.precision, repeated.recall, repeated.coverage) == (1, 1, 1)
+    far_out = draw_quality(real.round(3) + 1e7, real[::-1].round(3) * 0.5 + 1e7)
+    near = draw_quality(real.round(3), real[::-1].round(3) * 0.5)
+    assert far_out.density == pytest.approx(near.density, abs=0.01)
     assert same.precision > 0.9
     assert same.recall > 0.9
     assert same.density == pytest.approx(1, abs=0.1)
@@ -128,7 +128,12 @@ def test_sharpness_against_scipy():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: draw_quality(np.zeros((9, 3)), np.zeros((9, 2))), "draws of the shape of the data. Received: (9, 3)"),
+        (
+            lambda: draw_quality(np.zeros((9, 3)), np.zeros((9, 2))),
+            "data and draws of one shape, (examples, *event). Received: (9, 3) and",
+        ),
+        (lambda: draw_quality(np.zeros((0, 3)), np.zeros((9, 3))), "needs more than 5 examples and draws"),
+        (lambda: draw_quality(3.0, 4.0), "data and draws of one shape, (examples, *event). Received: () and ()"),
         (lambda: draw_quality(np.zeros((9, 3)), np.zeros((5, 3))), "needs more than 5 examples and draws"),
         (lambda: draw_quality(np.full((9, 3), np.nan), np.zeros((9, 3))), "Received: 9, some of them not finite"),
         (lambda: frechet_distance(np.zeros((9, 3)), np.zeros((9, 2))), "Received: (9, 3), (9, 2)"),
@@ -143,6 +148,11 @@ def test_sharpness_against_scipy():
 def test_what_can_not_be_scored_is_refused(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_a_function_is_no_network():
+    with pytest.raises(TypeError, match="needs features to be a Keras model or layer"):
+        draw_quality(np.zeros((9, 3)), np.zeros((9, 3)), features=np.abs)
 
 
 def test_they_score_draws_of_a_model():

@@ -22,8 +22,8 @@ class PixelCNN(DistributionLayer):
     """p(value) = product over the places of p(value[i] | values before i), in the order in which one reads.
 
     Values are levels 0, 1, ..., levels - 1: codes of a `VQVAE`, or pixels. The channels of a place are given one
-    another, in their order. The density takes one pass. A draw takes a step for each place, in which all that was
-    computed for the places before is used again. `mean` is that of 16 draws.
+    another, in their order. The density takes one pass. A draw takes a step for each place, in which what convolutions
+    have computed for the places before is used again. `mean` is that of 16 draws.
 
     Args:
         event_shape: (rows, columns, channels).
@@ -174,7 +174,9 @@ class Autoregressive(TensorDistribution):
             given = flat[..., channel]
             log_prob = in_support(log_prob, given, given == tf.cast(levels, tf.float32))
             total += tf.reduce_sum(log_prob, axis=[-2, -1])
-        return tf.reshape(total, leading)
+        return tf.ensure_shape(
+            tf.reshape(total, leading), tf.broadcast_static_shape(value.shape[:-3], self.batch_shape)
+        )
 
     def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
         """Draws whose noise is multiplied by `temperature`: at 0 each is the most probable one, given those before."""

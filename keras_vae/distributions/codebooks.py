@@ -52,7 +52,7 @@ class Quantizer(DistributionLayer):
         return {}
 
     def learn(self, posterior: "Quantized") -> None:
-        """Called at the end of each training step's pass, with what was encoded in it."""
+        """Called at the end of each training step, with what was encoded in it."""
 
     @property
     def support(self) -> Support:  # type: ignore[override]

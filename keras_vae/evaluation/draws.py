@@ -1,16 +1,18 @@
 """How draws of a model compare with data: as two clouds of points in a space of features."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import scipy.linalg
-from sklearn.metrics import pairwise_distances_chunked
-from sklearn.neighbors import NearestNeighbors
+from scipy.spatial.distance import cdist
 
 from keras_vae.arguments import whole_number
 
 BATCH = 500  # examples whose features are computed at a time
+CELLS = 2**22  # distances in memory
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def draw_quality(
         batch_size: examples whose features are computed at a time.
 
     Raises:
+        TypeError: for features that are no layer.
         ValueError: for data and draws of different shapes, not finite ones, and no more examples than neighbours.
 
     Reference: Heusel et al. 2017, arXiv:1706.08500 (Frechet distance); Kynkaanniemi et al. 2019, arXiv:1904.06991
@@ -64,18 +67,20 @@ def draw_quality(
     """
     neighbours = whole_number("draw_quality", "neighbours", neighbours)
     batch_size = whole_number("draw_quality", "batch_size", batch_size)
-    if np.shape(data)[1:] != np.shape(draws)[1:]:
+    shapes = np.shape(data), np.shape(draws)
+    if shapes[0][1:] != shapes[1][1:] or min(map(len, shapes)) < 2:
         raise ValueError(
-            f"draw_quality needs draws of the shape of the data. Received: {np.shape(data)} and {np.shape(draws)}."
+            "draw_quality needs data and draws of one shape, (examples, *event). "
+            f"Received: {shapes[0]} and {shapes[1]}."
         )
+    if features is not None and not isinstance(features, keras.layers.Layer):
+        raise TypeError(f"draw_quality needs features to be a Keras model or layer, or None. Received: {features!r}.")
     real, drawn = (_features(each, features, batch_size, neighbours) for each in (data, draws))
     around_data, around_draws = (_radii(each, neighbours) for each in (real, drawn))
     # [data, draws], a part of the data at a time
     inside, covered, near, recalled = np.zeros(len(drawn)), [], np.zeros(len(drawn), bool), []
-    start = 0
-    for distances in pairwise_distances_chunked(real, drawn):
-        within = distances <= around_data[start : start + len(distances), None]
-        start += len(distances)
+    for part, distances in _distances(real, drawn):
+        within = distances <= around_data[part, None]
         inside += within.sum(axis=0)
         near |= within.any(axis=0)
         covered.append(within.any(axis=1))
@@ -143,10 +148,10 @@ def sharpness(images) -> np.ndarray:
 def _features(examples, features, batch_size: int, neighbours: int) -> np.ndarray:
     """Rows, float64, shape (examples, features)."""
     values = np.asarray(examples)
-    if features is not None:
+    if features is not None and len(values):
         parts = range(0, len(values), batch_size)
         values = np.concatenate([np.asarray(features(values[at : at + batch_size], training=False)) for at in parts])
-    rows = values.reshape(len(values), -1).astype(np.float64)
+    rows = values.reshape(len(values), math.prod(values.shape[1:])).astype(np.float64)
     if len(rows) <= neighbours or not np.isfinite(rows).all():
         raise ValueError(
             f"draw_quality needs more than {neighbours} examples and draws, with finite features. "
@@ -157,5 +162,14 @@ def _features(examples, features, batch_size: int, neighbours: int) -> np.ndarra
 
 def _radii(points: np.ndarray, neighbours: int) -> np.ndarray:
     """Distance of each point to its neighbour of this number, itself left out."""
-    found, _ = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(points).kneighbors()
-    return found[:, -1]
+    return np.concatenate(
+        [np.partition(each, neighbours, axis=1)[:, neighbours] for _, each in _distances(points, points)]
+    )
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Distances of some of the first points to all second ones, with which they are: exactly 0 where they are equal."""
+    size = max(1, CELLS // len(second))
+    for start in range(0, len(first), size):
+        part = slice(start, start + size)
+        yield part, cdist(first[part], second)

@@ -27,6 +27,7 @@ from keras_vae.trace import Latent, Trace
 from keras_vae.training.finite import finite_or_stop
 
 TRAIN, TEST = 0, 1  # streams of noise that never share a seed
+LEARN = 2**31 - 1  # number of the seed of what is learned without gradients, among those of the draws of a step
 
 
 class Trackers(collections.UserDict):
@@ -160,6 +161,8 @@ class LatentVariableModel(KerasContract):
         of_rows = [(gradients[id(each.values)], each) for each in taken]
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
         with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs + of_rows)]):
+            with sampling(1, fold(seed, LEARN), weights=sample_weight):
+                self.learn_from(trace)
             for gradient, rows in of_rows:
                 self.optimizer.update_stored(rows, gradient)
             if pairs or not of_rows:
@@ -167,6 +170,9 @@ class LatentVariableModel(KerasContract):
             else:
                 self.optimizer.iterations.assign_add(1)
         return self._logs()
+
+    def learn_from(self, trace: Trace) -> None:
+        """What a model learns of a step without gradients, once the step is known to be finite; nothing as a rule."""
 
     def test_step(self, data) -> dict:
         """The same figures on one batch, without an update; each pass over the data draws the same noise."""

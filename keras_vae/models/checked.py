@@ -155,7 +155,9 @@ class CheckedModel(Serializable, keras.Model):
 
     def _check_batch(self, batch) -> None:
         """Raises `ValueError` for tensors of what `call` takes that the model can not use."""
-        for field, value in zip(self.takes.fields, tf.nest.flatten(batch), strict=True):
+        for field, value in zip(self.takes.fields, self.takes.flat(batch), strict=True):
+            if field.is_instead(value):
+                continue
             in_units = field.observed is None or field.observed.other_units is None
             if not in_units or not field.contains(value):
                 self._check_field(field, value.numpy())
@@ -191,7 +193,7 @@ class CheckedModel(Serializable, keras.Model):
         def contains(batch):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
             inputs = self.takes.matched(found.owner, x, y)
-            pairs = zip(self.takes.fields, tf.nest.flatten(inputs), strict=True)
+            pairs = zip(self.takes.fields, self.takes.flat(inputs), strict=True)
             return tf.reduce_all([field.contains(value) for field, value in pairs])
 
         def check(batch, number):

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple, Self
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -62,18 +63,29 @@ class CodeModel(LatentVariableModel):
         raise NotImplementedError(f"{type(self).__name__} needs a method priors_given(self, codes).")
 
     def call(self, inputs, training=None) -> Trace:
-        """Encodes a batch and returns the trace; in training the codebooks then learn from it."""
-        trace = self.tracer(inputs)()
-        for name, quantizer in self.quantizers.items() if training else ():
+        """Encodes a batch, or takes what is kept of it, and returns the trace."""
+        return self.tracer(inputs)()
+
+    def train_step(self, data) -> dict:
+        """One step. Frozen networks encode as they do in evaluation, whatever they do in training."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(x, KeptCodes):
+            self._require_frozen("fit")
+        elif self._is_frozen():
+            data = self._encoded(x), y, weights
+        return super().train_step(data)
+
+    def learn_from(self, trace: Trace) -> None:
+        """The codebooks learn from what was encoded."""
+        for name, quantizer in self.quantizers.items():
             if quantizer.trainable:
                 quantizer.learn(trace.latents[name].posterior)
-        return trace
 
     def keep(self, x, batch_size: int = BATCH) -> KeptCodes:
         """Encodes examples once, for `fit` and `evaluate` of a model whose priors alone are trained.
 
         `fit` does so by itself with arrays in memory. A dataset is read anew in each epoch, for its batches may differ,
-        as those of pixels do that are drawn at random; this takes one pass over it. Weights of examples are left out.
+        as those of pixels do that are drawn at random; this takes one pass over it.
 
         Args:
             x: examples in any form that `fit` takes, as many as fit into memory as codes.
@@ -81,40 +93,60 @@ class CodeModel(LatentVariableModel):
 
         Returns:
             NumPy arrays, in the place of x: codes, and log p(x | codes).
+
+        Raises:
+            ValueError: for data that `fit` refuses, for an endless dataset, and for one with weights of examples:
+                `fit(kept, sample_weight=...)` takes them.
         """
         found = self.look_at("keep", x)
         size = whole_number(self, "batch_size", batch_size)
         batches = self._watched(found) if found.arrays is None else found.in_batches(self.takes, size)
+        if isinstance(batches, tf.data.Dataset) and batches.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(f"{type(self).__name__}.keep needs data that end. Received: an endless dataset.")
         with self._naming_batches(found):
             return self._kept(batches)
 
     def _kept(self, batches) -> KeptCodes:
-        @tf.function(autograph=False, reduce_retracing=True)
-        def encode(x):
-            with sampling(1, fold(0)):
-                trace = self(self.as_inputs(x))
-            codes = {name: tf.cast(latent.value[0], tf.int32) for name, latent in trace.latents.items()}
-            return KeptCodes(codes, trace.log_likelihood[0])
-
-        numbers = range(len(batches)) if hasattr(batches, "__getitem__") else None  # of a PyDataset
-        each = batches if numbers is None else (batches[number] for number in numbers)
-        parts = [encode(batch[0] if isinstance(batch, tuple) else batch) for batch in each]
+        encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
+        numbers = range(len(batches)) if isinstance(batches, keras.utils.PyDataset) else None
+        parts = []
+        for batch in batches if numbers is None else (batches[number] for number in numbers):
+            x, _, weights = keras.utils.unpack_x_y_sample_weight(batch)
+            if weights is not None:
+                raise ValueError(
+                    f"{type(self).__name__}.keep needs data without weights, which fit(kept, sample_weight=...) takes. "
+                    "Received: batches with weights."
+                )
+            parts.append(encode(x))
         return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _encoded(self, x) -> KeptCodes:
+        """What is kept of a batch."""
+        with sampling(1, fold(0)):
+            trace = self(self.as_inputs(x))
+        codes = {name: tf.cast(latent.value[0], tf.int32) for name, latent in trace.latents.items()}
+        return KeptCodes(codes, trace.log_likelihood[0])
 
     def to_train_on(self, data: Given) -> Given:
         """The codes of arrays, where the networks are frozen: they are the same in each epoch."""
-        if data.arrays is None or self._learns_more_than_priors():
-            return data
-        inputs, weights = data.arrays
-        if not isinstance(inputs, KeptCodes):
+        if isinstance(data.first, KeptCodes):
+            self._require_frozen("fit")
+        elif data.arrays is not None and self._is_frozen():
+            inputs, weights = data.arrays
             inputs = self._kept(array_batches((inputs,), BATCH, shuffle=False).by_epoch())
-        return Given(data.owner, (inputs, weights), None, inputs)
+            return Given(data.owner, (inputs, weights), None, inputs)
+        return data
 
-    def _learns_more_than_priors(self) -> bool:
-        own = {id(weight) for prior in self.priors_by_name.values() for weight in prior.trainable_weights}
-        return any(id(weight) not in own for weight in self.trainable_weights) or any(
-            quantizer.trainable for quantizer in self.quantizers.values()
-        )
+    def _is_frozen(self) -> bool:
+        """Whether nothing but the priors is trained."""
+        return not any(layer.trainable and layer.weights for layer in self._networks())
+
+    def _require_frozen(self, method: str) -> None:
+        if not self._is_frozen():
+            raise ValueError(
+                f"{type(self).__name__}.{method} needs observations where more than the prior is trained: kept codes "
+                "are for the model that with_prior or with_priors gives. Received: kept codes."
+            )
 
     def _of_kept(self, kept: KeptCodes):
         """As `tracer`: a function that returns the trace of examples that `keep` has encoded."""
@@ -133,19 +165,25 @@ class CodeModel(LatentVariableModel):
 
     def _frozen_copy(self, **others) -> Self:
         """A model with frozen copies of the networks and what they have learned, but for these arguments."""
-        arguments = {name: _copied(getattr(self, name)) for name in self._argument_names() if name not in others}
-        made = type(self)(**arguments | others, dtype=self.dtype_policy)
-        made.build((None, *self.event_shape))
-        ours, theirs = self._networks(), made._networks()
-        for source, target in zip(ours, theirs, strict=True):
-            target.set_weights(source.get_weights())
-            target.trainable = False
+        with self.distribute_strategy.scope():
+            arguments = {name: _copied(getattr(self, name)) for name in self._argument_names() if name not in others}
+            made = type(self)(**arguments | others, dtype=self.dtype_policy)
+            made.build((None, *self.event_shape))
+            for source, target in zip(self._networks(), made._networks(), strict=True):
+                target.set_weights(source.get_weights())
+                target.trainable = False
         return made
 
     def _networks(self) -> list:
-        """All layers but the priors."""
-        priors = {id(prior) for prior in self.priors_by_name.values()}
-        return [layer for layer in self.layers if id(layer) not in priors]
+        """All layers but the priors and those of the objective."""
+        others = {id(layer) for layer in (*self.priors_by_name.values(), *self.objective_layers)}
+        return [layer for layer in self.layers if id(layer) not in others]
+
+    def _observations(self, x):
+        """As `_as_batch`, for methods that need more than codes."""
+        if isinstance(x, KeptCodes):
+            raise ValueError(f"{type(self).__name__} needs observations for this. Received: kept codes.")
+        return self._as_batch(x)
 
     def _check_inputs(self, inputs) -> None:
         if not isinstance(inputs, KeptCodes):
@@ -159,6 +197,12 @@ class CodeModel(LatentVariableModel):
                 wanted = ", ".join(["batch", *map(str, quantizer.event_shape)])
                 raise ValueError(f"{title} needs codes {name} of shape ({wanted}). Received: {found}.")
             quantizer.support.check(title, codes, f"codes {name}")
+        figures, count = inputs.log_likelihood, len(tf.nest.flatten(inputs.codes)[0])
+        if figures.shape != (count,) or not np.isfinite(figures).all():
+            raise ValueError(
+                f"{title} needs a finite log_likelihood of each example beside the codes. "
+                f"Received: shape {figures.shape}{'' if np.isfinite(figures).all() else ', NaN or infinity'}."
+            )
 
 
 class _Known(TensorDistribution):
@@ -176,4 +220,8 @@ def _copied(value):
     """Another layer of the same config; a list of them; any other value as it is."""
     if isinstance(value, list | tuple):
         return [_copied(each) for each in value]
-    return type(value).from_config(value.get_config()) if hasattr(value, "get_config") else value
+    if not isinstance(value, keras.layers.Layer):
+        return value
+    classes = {type(layer).__name__: type(layer) for layer in value._flatten_layers()}  # which may not be registered
+    with keras.saving.custom_object_scope(classes):
+        return type(value).from_config(value.get_config())

@@ -238,6 +238,8 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     def _look_at_pair(self, validation_data):
         """What `validation_data` holds: data in any form, or (x, y) or (x, y, sample_weight) of arrays."""
         method = "fit(validation_data=...)"
+        if any(field.is_instead(validation_data) for field in self.takes.fields):
+            return self.look_at(method, validation_data)
         if isinstance(validation_data, tuple | list) and 2 <= len(validation_data) <= 3:
             return self.look_at(method, *validation_data)
         return self.look_at(method, validation_data[0] if isinstance(validation_data, tuple) else validation_data)

@@ -223,7 +223,8 @@ def watched(batches, contains, check):
         @tf.autograph.experimental.do_not_convert
         def checked(number, *batch):
             with tf.control_dependencies([tf.debugging.Assert(contains(batch), [UNREADABLE, number + 1])]):
-                return tf.nest.map_structure(tf.identity, batch if len(batch) > 1 else batch[0])
+                whole = len(batch) > 1 or isinstance(batch[0], tuple)  # which Keras would take apart
+                return tf.nest.map_structure(tf.identity, batch if whole else batch[0])
 
         cardinality = batches.cardinality()
         made = tf.data.Dataset.zip(tf.data.Dataset.counter(), batches).map(

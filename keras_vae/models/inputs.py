@@ -105,14 +105,12 @@ class Field:
 
     def contains(self, value: tf.Tensor) -> tf.Tensor:
         """Whether a model could use all values of a batch, a bool scalar."""
+        if self.optional or self.is_instead(value):
+            return tf.constant(True)
         if self.observed is not None:
             return tf.reduce_all(self.observed.support.contains(tf.cast(value, tf.float32)))
         value = tf.convert_to_tensor(value)
-        return (
-            tf.constant(True)
-            if self.optional or not value.dtype.is_floating
-            else tf.reduce_all(tf.math.is_finite(value))
-        )
+        return tf.reduce_all(tf.math.is_finite(value)) if value.dtype.is_floating else tf.constant(True)
 
     def example(self, lead: int = 1) -> tf.Tensor | Maybe:
         """Zeros, of batch size 1; axes of any length have the length 1."""
@@ -122,6 +120,14 @@ class Field:
     def spec(self) -> tf.TensorSpec:
         """Of a served input, any batch size."""
         return tf.TensorSpec(None if self.shape is None else [None, *self.shape], self.dtype, name=self.name)
+
+
+def _by_field(declared, given) -> list:
+    """What was given for each field of a structure, in the order in which `tf.nest` flattens it."""
+    if isinstance(declared, Field):
+        return [given]
+    keys = sorted(declared) if isinstance(declared, dict) else range(len(declared))
+    return [value for key in keys for value in _by_field(declared[key], given[key])]
 
 
 def _itself(field: Field, value):
@@ -179,6 +185,10 @@ class Inputs:
             f"{owner} needs the {words} of each example as y: fit(x, y), evaluate(x, y), datasets of pairs, "
             "predict((x, y)). Received: y=None."
         )
+
+    def flat(self, inputs) -> list:
+        """What was given for each field, in the order of `fields`."""
+        return _by_field(self.structure, inputs)
 
     def example(self, x=None):
         """What `call` takes, of batch size 1: the observation `x` where it is given, and zeros."""

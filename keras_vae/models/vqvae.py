@@ -112,7 +112,7 @@ class VQVAE(CodeModel, UnconditionalPrior):
         """A function that returns the trace, see `VAE`; x is encoded here."""
         if isinstance(inputs, KeptCodes):
             return self._of_kept(inputs)
-        x = self._as_batch(inputs)
+        x = self._observations(inputs)
         posterior = self._quantized(x) if posterior is None else posterior
         prior = self.prior_distribution()
 
@@ -129,7 +129,7 @@ class VQVAE(CodeModel, UnconditionalPrior):
 
     def encode(self, x) -> tf.Tensor:
         """The codes, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
-        return tf.cast(self._quantized(self._as_batch(x)).codes, tf.int32)
+        return tf.cast(self._quantized(self._observations(x)).codes, tf.int32)
 
     def decode(self, codes) -> tfd.Distribution:
         """p(x | codes), batch shape (...), for codes of shape (..., *grid, codes of each place)."""
@@ -203,6 +203,11 @@ class VQVAE2(CodeModel):
     ):
         super().__init__(seed=seed, **kwargs)
         title = type(self).__name__
+        for name, layers in {"encoders": encoders, "posteriors": posteriors, "priors": priors}.items():
+            if not isinstance(layers, Sequence) or not all(isinstance(layer, keras.layers.Layer) for layer in layers):
+                raise TypeError(
+                    f"{title} needs {name} to be a list of layers, one for each level. Received: {layers!r}."
+                )
         if not len(encoders) == len(posteriors) == len(priors) > 1:
             raise ValueError(
                 f"{title} needs an encoder, a posterior and a prior for each of two or more levels. "
@@ -258,7 +263,7 @@ class VQVAE2(CodeModel):
         """A function that returns the trace, see `VAE`; x is encoded here."""
         if isinstance(inputs, KeptCodes):
             return self._of_kept(inputs)
-        x = self._as_batch(inputs)
+        x = self._observations(inputs)
         posteriors = self._posteriors(x)
 
         def draw_trace():
@@ -311,7 +316,7 @@ class VQVAE2(CodeModel):
 
     def encode(self, x) -> dict[str, tf.Tensor]:
         """The codes by name, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
-        posteriors = self._posteriors(self._as_batch(x))
+        posteriors = self._posteriors(self._observations(x))
         return {name: tf.cast(posteriors[name].codes, tf.int32) for name in self.names}
 
     def decode(self, codes: dict) -> tfd.Distribution:

@@ -16,7 +16,7 @@ class CausalGrid(Serializable, keras.layers.Layer):
 
     Called with `inputs`, shape (batch, rows, columns, filters), and, where it was built for one, `context`, shape
     (batch, rows, columns, size) or (batch, size), which all places see; returns features of the inputs' shape. `walk`
-    gives the same features place by place, each computed once, where the inputs are only known after it.
+    gives the same features place by place, where the inputs are only known after it; convolutions are computed once.
 
     With attention heads, each place then also looks at the features of all places before it and of itself, each beside
     the input of the place before it and its row and column, from -1 to 1.

@@ -54,15 +54,15 @@ def residual_decoder(
         filters[-1]).
 
     Raises:
-        ValueError: for a grid that so many doublings do not bring to the size of the image.
+        ValueError: for a grid that so many doublings, one or more, do not bring to the size of the image.
     """
-    several = not isinstance(input_shape[0], int)
+    several = isinstance(input_shape, Sequence) and any(isinstance(size, Sequence) for size in input_shape)
     grids = [image_shape(shape, "residual_decoder") for shape in (input_shape if several else [input_shape])]
     grid = max(grids)
     height, width, _ = image_shape(output_shape, "residual_decoder")
     factor = 2 ** len(filters)
     beyond = grid[0] * factor - height, grid[1] * factor - width
-    if not all(0 <= each < factor for each in beyond):
+    if not filters or not all(0 <= each < factor for each in beyond):
         raise ValueError(
             f"residual_decoder needs a grid that {len(filters)} doublings bring to {height} x {width}. "
             f"Received: {grid[0]} x {grid[1]}."
@@ -94,6 +94,8 @@ def merged_grids(
     Raises:
         ValueError: for a grid that no number of doublings brings to the size of the largest.
     """
+    if not input_shapes:
+        raise ValueError(f"merged_grids needs the shape of one grid at least. Received: {input_shapes!r}.")
     starts = [keras.Input(image_shape(shape, "merged_grids")) for shape in input_shapes]
     x = keras.layers.Conv2D(filters, 3, padding="same")(_side_by_side(starts, filters, "merged_grids"))
     return keras.Model(starts, _residual(x, blocks, activation), name="merged")
