@@ -115,8 +115,8 @@ def main(options: argparse.Namespace) -> None:
         for name, figures in results.items():
             table = np.reshape([pair[number] for pair in figures], (options.seeds, 10))
             cells = [f"{value:.2f}" for value in table.mean(axis=0)]
-            spread = table.mean(axis=1).std(ddof=1) if options.seeds > 1 else np.nan
-            print(f"| {name} | {' | '.join(cells)} | {table.mean():.3f} +- {spread:.3f} |")
+            spread = f" +- {table.mean(axis=1).std(ddof=1):.3f}" if options.seeds > 1 else ""
+            print(f"| {name} | {' | '.join(cells)} | {table.mean():.3f}{spread} |")
     print(NOTES)
 
 
