@@ -175,6 +175,7 @@ def test_it_learns_what_independent_places_can_not():
     assert {tuple(draw.ravel()) for draw in draws} == {(0, 1, 1, 0), (1, 0, 0, 1)}
 
 
+@pytest.mark.slow
 def test_a_pixel_decoder_draws_images_and_has_bits_per_dimension():
     """PixelVAE: the same layer over pixels, given z."""
     shape = (4, 4, 1)

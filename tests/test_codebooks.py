@@ -472,7 +472,7 @@ def test_two_levels_against_the_sum_over_all_codes():
     """p(z1 | z2) p(z2) of all 48 settings is 1, and the bound is log p(x, codes), below log p(x)."""
     model, x = two_levels(), binary_images((4, 4, 1), 20)
     model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25, "commitment_z2": 0.25}))
-    model.fit(x, epochs=20, verbose=0)
+    model.fit(x, epochs=10, verbose=0)
     fine = np.array(list(itertools.product(range(2), repeat=4)), "float32").reshape(-1, 1, 2, 2, 1)
     joint, of_codes = {}, []
     for top in range(3):

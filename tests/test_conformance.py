@@ -16,6 +16,17 @@ from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS | AUTODECODERS  # test_linear.py saves, loads and serves those of LINEAR
 
+# Cases of classes that other cases have too: XLA compiles them in slow runs alone.
+VARIANTS = (
+    "Bernoulli",
+    "Normal prior and likelihood",
+    "LearnedScaleNormal prior and likelihood",
+    "FixedScaleNormal likelihood",
+    "Standardized",
+    "LogNormal",
+    "Weighted",
+)
+
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
@@ -88,7 +99,7 @@ def processes(tmp_path_factory, run_python):
         loss = model.train_on_batch(x, y, return_dict=True)["loss"]
         results[name] = (number, served, loss, model.reconstruct(model.as_inputs(x, y)))
     flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    compiled = [name for name in results if name != "PerExampleOnDisk"]  # which XLA can not reach
+    compiled = [name for name in results if name not in ("PerExampleOnDisk", *VARIANTS)]  # XLA can not reach the first
     run_python(SERVE + LOAD + COMPILE, folder, len(results), *compiled, XLA_FLAGS=flags)
     return folder, results
 
@@ -234,6 +245,21 @@ def test_xla_and_mixed_precision_with_static_shapes(processes):
     folder, _ = processes
     failures = json.loads((folder / "xla.json").read_text())
     assert not failures, "\n".join(f"{name}:\n{trace}" for name, trace in failures.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+def test_xla_and_mixed_precision_of_variants(name):
+    check_xla_and_mixed_precision(ALL[name])
+
+
+def test_variants_have_no_class_of_their_own():
+    def classes(names):
+        models = [(ALL[name].model(), ALL[name].objective()) for name in names]
+        parts = {type(part) for model, objective in models for part in (objective, *model._flatten_layers())}
+        return {part for part in parts if part.__module__.startswith("keras_vae")}
+
+    assert classes(VARIANTS) <= classes(set(ALL) - set(VARIANTS))
 
 
 def check_xla_and_mixed_precision(case):

@@ -274,6 +274,7 @@ def test_a_decoder_that_ignores_the_latents(told, expected):
     assert illnesses(found) == expected, str(found)
 
 
+@pytest.mark.slow
 def test_a_trained_encoder_that_is_too_narrow():
     """One unit, which knows one direction of x, for a decoder of two that was trained with a wider encoder."""
     x = (Z @ SEPARATE.T + 0.3 * NOISE).astype("float32")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import usual_first
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore
@@ -110,7 +111,18 @@ RUNS = {
 
 @pytest.mark.parametrize(
     ("run", "steps"),
-    [("one step a call", 4), ("one step a call", 6), ("four steps a call", 7), ("four steps a call", 13), ("eager", 7)],
+    usual_first(
+        [
+            ("one step a call", 4),
+            ("one step a call", 6),
+            ("four steps a call", 7),
+            ("four steps a call", 13),
+            ("eager", 7),
+        ],
+        ("one step a call", 6),
+        ("four steps a call", 7),
+        ("four steps a call", 13),
+    ),
 )
 def test_fit_makes_so_many_steps_for_each_epoch(run, steps):
     forms = {"array": lambda: X, "sequence": Sequence, "generator": generator}

@@ -11,6 +11,7 @@ import scipy.stats
 import sklearn.decomposition
 import tensorflow as tf
 from cases import LINEAR
+from conftest import usual_first
 from test_conformance import SERVE, test_config_round_trip  # noqa: F401 (runs on the cases of this file)
 
 import keras_vae as kv
@@ -455,7 +456,7 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
                 np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
 
 
-@pytest.mark.parametrize("name", ["ProbabilisticPCA", "FactorAnalysis"])
+@pytest.mark.parametrize("name", usual_first(["ProbabilisticPCA", "FactorAnalysis"], "FactorAnalysis"))
 @pytest.mark.filterwarnings("ignore")
 def test_encoder_and_decoder_run_in_litert(name, tmp_path):
     """Without operations of TensorFlow beside those of LiteRT, and as exact as float32 data."""

@@ -516,6 +516,7 @@ def test_figures_are_saved_every_few_epochs_and_never_by_halves(image_model, ima
     assert np.abs(first - second).max() > 0  # two epochs of training apart
 
 
+@pytest.mark.slow
 def test_posteriors_of_one_example(monkeypatch):
     """Of a normal posterior: one normal is it, and what independent normals lose by it is known."""
     for name, number in {"MAPS": 1, "STEPS_OF_FLOW": 100, "STEPS": 500}.items():

@@ -258,6 +258,7 @@ pd.DataFrame(table.to_columns(answers["drawn"])).to_parquet(folder + "/drawn.par
 """
 
 
+@pytest.mark.slow
 def test_frame_to_model_to_file_to_server_and_back(tmp_path, run_python):
     """A pandas frame is trained on; a new process reads `.keras` and SavedModel, and answers in its units and types."""
     cause = RNG.normal(size=300)
