@@ -10,7 +10,8 @@ The error is the mean squared difference of the reconstruction, over the varianc
 images whose codes or latents are drawn are compared with
 test images in the features of a small classifier (examples/classifier.py), beside validation images in their place.
 
-    python examples/vqvae.py --output runs/vqvae            # about 25 minutes on two cores
+    python examples/vqvae.py --output runs/vqvae
+    python examples/vqvae.py --only "one grid" "normal latents" --prior-epochs 1       # 15 minutes on two cores
     python examples/vqvae.py --data digits --epochs 20 --prior-epochs 20
 """
 
