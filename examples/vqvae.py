@@ -6,9 +6,9 @@ All have the same likelihood, a discretized logistic over 256 grey levels, so th
 - two grids, 7 x 7 and 4 x 4;
 - a VAE with the same convolutions and 32 normal latents.
 
-The error is the mean squared difference of the reconstruction, over the variance of the data. Means of
-images whose codes or latents are drawn are compared with
-test images in the features of a small classifier (examples/classifier.py), beside validation images in their place.
+The error is the mean squared difference of the reconstruction, over the variance of the data. Means of images
+whose codes or latents are drawn are compared with test images in the features of a small classifier
+(examples/classifier.py), beside validation images in their place.
 
     python examples/vqvae.py --output runs/vqvae
     python examples/vqvae.py --only "one grid" "normal latents" --prior-epochs 1       # 15 minutes on two cores
