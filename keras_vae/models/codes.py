@@ -1,5 +1,6 @@
 """What models whose latent variables are codes have in common: two stages of training."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import keras
@@ -17,7 +18,7 @@ from keras_vae.models.given import Given
 from keras_vae.models.inputs import Field, Inputs
 from keras_vae.noise import fold
 from keras_vae.sampling import sampling
-from keras_vae.trace import Trace
+from keras_vae.trace import Latent, Trace
 
 BATCH = 100  # examples that are encoded at a time
 
@@ -37,7 +38,8 @@ class KeptCodes(NamedTuple):
 class CodeModel(LatentVariableModel):
     """A model whose latent variables are codes; q(codes | x) is one point.
 
-    A subclass defines `quantizers`, `priors_by_name`, `priors_given` and what every model does.
+    A subclass defines `quantizers` and `priors_by_name`, both from the top down, `posteriors_of` and what every model
+    does. The decoder is given the vectors of the one latent variable, or a list of those of all, from the bottom up.
     """
 
     one_point = True
@@ -58,9 +60,21 @@ class CodeModel(LatentVariableModel):
         """The prior layer of each latent variable."""
         raise NotImplementedError(f"{type(self).__name__} needs priors_by_name.")
 
+    def posteriors_of(self, x: tf.Tensor) -> dict[str, Quantized]:
+        """q(codes | x) of each latent variable, batch shape (batch,): points, which no draw changes."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method posteriors_of(self, x).")
+
     def priors_given(self, codes: dict[str, tf.Tensor]) -> dict[str, tfd.Distribution]:
-        """The prior of each latent variable, given the codes of those above it, shape (samples, batch, *event)."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method priors_given(self, codes).")
+        """The prior of each latent variable, given the codes of the one above it, shape (samples, batch, *event)."""
+        priors, above = {}, None
+        for name, prior in self.priors_by_name.items():
+            priors[name] = prior(above)
+            above = self._vectors(name, codes[name])
+        return priors
+
+    def _vectors(self, name: str, codes: tf.Tensor) -> tf.Tensor:
+        """What a prior sees of the level above it: it teaches neither the networks nor the codebook."""
+        return tf.stop_gradient(self.quantizers[name].embed(codes))
 
     def call(self, inputs, training=None) -> Trace:
         """Encodes a batch, or takes what is kept of it, and returns the trace."""
@@ -148,20 +162,47 @@ class CodeModel(LatentVariableModel):
                 "are for the model that with_prior or with_priors gives. Received: kept codes."
             )
 
-    def _of_kept(self, kept: KeptCodes):
-        """As `tracer`: a function that returns the trace of examples that `keep` has encoded."""
+    def tracer(self, inputs) -> Callable[[], Trace]:
+        """A function that returns the trace, see `VAE`; x is encoded here."""
+        if isinstance(inputs, KeptCodes):
+            return self._of_kept(inputs)
+        x = self._observations(inputs)
+        return self._of_posteriors(x, self.posteriors_of(x))
 
+    def _of_posteriors(self, x: tf.Tensor, posteriors: dict[str, Any]) -> Callable[[], Trace]:
         def draw_trace():
-            codes = {name: self.open_samples(tf.cast(kept.codes[name], tf.float32)) for name in self.quantizers}
-            priors, latents, uses = self.priors_given(codes), {}, {}
-            for name, quantizer in self.quantizers.items():
-                each = tf.cast(kept.codes[name], tf.float32)
-                posterior = Quantized(each, each, len(quantizer.event_shape))
-                latents[name] = self.draw(posterior, priors[name])
-                uses[name] = quantizer.uses(posterior)
-            return Trace(kept.log_likelihood, _Known(self.open_samples(kept.log_likelihood)), latents, uses=uses)
+            latents, terms = self._drawn(posteriors), {}
+            vectors = [layer.seen(latents[name].value, posteriors[name]) for name, layer in self.quantizers.items()]
+            for name, layer in self.quantizers.items():
+                suffix = f"_{name}" if len(latents) > 1 else ""
+                own = layer.terms(posteriors[name]) if layer.trainable else {}
+                terms |= {f"{term}{suffix}": value for term, value in own.items()}
+            likelihood = self.likelihood(vectors[::-1] if len(vectors) > 1 else vectors[0])
+            return Trace(x, likelihood, latents, terms, uses=self._uses_of(posteriors))
 
         return draw_trace
+
+    def _of_kept(self, kept: KeptCodes) -> Callable[[], Trace]:
+        """As `tracer`, of examples that `keep` has encoded."""
+        posteriors = {}
+        for name, layer in self.quantizers.items():
+            codes = tf.cast(kept.codes[name], tf.float32)
+            posteriors[name] = Quantized(codes, codes, len(layer.event_shape))
+
+        def draw_trace():
+            likelihood = _Known(self.open_samples(kept.log_likelihood))
+            uses = self._uses_of(posteriors)
+            return Trace(kept.log_likelihood, likelihood, self._drawn(posteriors), uses=uses)
+
+        return draw_trace
+
+    def _drawn(self, posteriors: dict[str, Quantized]) -> dict[str, Latent]:
+        """The latent variables, from the top down."""
+        priors = self.priors_given({name: self.open_samples(each.codes) for name, each in posteriors.items()})
+        return {name: self.draw(posterior, priors[name]) for name, posterior in posteriors.items()}
+
+    def _uses_of(self, posteriors: dict[str, Quantized]) -> dict[str, tf.Tensor]:
+        return {name: layer.uses(posteriors[name]) for name, layer in self.quantizers.items()}
 
     def _frozen_copy(self, **others) -> Self:
         """A model with frozen copies of the networks and what they have learned, but for these arguments."""

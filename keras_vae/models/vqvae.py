@@ -11,7 +11,7 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.codebooks import Quantized, Quantizer
 from keras_vae.distributions.temperature import tempered_draws
-from keras_vae.models.codes import CodeModel, KeptCodes
+from keras_vae.models.codes import CodeModel
 from keras_vae.models.inputs import answers_frames
 from keras_vae.models.single_latent import UnconditionalPrior, build_layers, check_parts
 from keras_vae.noise import fold
@@ -93,10 +93,6 @@ class VQVAE(CodeModel, UnconditionalPrior):
         """The prior, as that of z."""
         return {"z": self.prior}
 
-    def priors_given(self, codes) -> dict[str, tfd.Distribution]:
-        """p(z)."""
-        return {"z": self.prior_distribution()}
-
     def with_prior(self, prior: DistributionLayer) -> Self:
         """The second stage: a model of frozen copies of the networks with another prior, which `fit` then trains.
 
@@ -108,28 +104,19 @@ class VQVAE(CodeModel, UnconditionalPrior):
         self._require_built("with_prior")
         return self._frozen_copy(prior=prior)
 
+    def posteriors_of(self, x: tf.Tensor) -> dict[str, Quantized]:
+        """q(z | x), as that of z."""
+        return {"z": self.posterior(self.likelihood.standardized(x))}
+
     def tracer(self, inputs, posterior: tfd.Distribution | None = None) -> Callable[[], Trace]:
-        """A function that returns the trace, see `VAE`; x is encoded here."""
-        if isinstance(inputs, KeptCodes):
-            return self._of_kept(inputs)
-        x = self._observations(inputs)
-        posterior = self._quantized(x) if posterior is None else posterior
-        prior = self.prior_distribution()
-
-        def draw_trace():
-            z = self.draw(posterior, prior)
-            vectors = self.posterior.seen(z.value, posterior)
-            terms = self.posterior.terms(posterior) if self.posterior.trainable else {}
-            return Trace(x, self.likelihood(vectors), {"z": z}, terms, uses={"z": self.posterior.uses(posterior)})
-
-        return draw_trace
-
-    def _quantized(self, x: tf.Tensor) -> Quantized:
-        return self.posterior(self.likelihood.standardized(x))
+        """A function that returns the trace, see `VAE`; x is encoded here, or `posterior` stands for q(z | x)."""
+        if posterior is None:
+            return super().tracer(inputs)
+        return self._of_posteriors(self._observations(inputs), {"z": posterior})
 
     def encode(self, x) -> tf.Tensor:
         """The codes, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
-        return tf.cast(self._quantized(self._observations(x)).codes, tf.int32)
+        return tf.cast(self.posteriors_of(self._observations(x))["z"].codes, tf.int32)
 
     def decode(self, codes) -> tfd.Distribution:
         """p(x | codes), batch shape (...), for codes of shape (..., *grid, codes of each place)."""
@@ -259,28 +246,7 @@ class VQVAE2(CodeModel):
         contexts[self.likelihood] = [(None, *posterior.params_shape) for posterior in self.posteriors]
         build_layers(contexts)
 
-    def tracer(self, inputs) -> Callable[[], Trace]:
-        """A function that returns the trace, see `VAE`; x is encoded here."""
-        if isinstance(inputs, KeptCodes):
-            return self._of_kept(inputs)
-        x = self._observations(inputs)
-        posteriors = self._posteriors(x)
-
-        def draw_trace():
-            latents, terms, uses, vectors, above = {}, {}, {}, [], None
-            for name, quantizer in self.quantizers.items():
-                posterior = posteriors[name]
-                latents[name] = z = self.draw(posterior, self.priors_by_name[name](above))
-                vectors.insert(0, quantizer.seen(z.value, posterior))
-                above = self._vectors(name, z.value)
-                uses[name] = quantizer.uses(posterior)
-                if quantizer.trainable:
-                    terms |= {f"{term}_{name}": value for term, value in quantizer.terms(posterior).items()}
-            return Trace(x, self.likelihood(vectors), latents, terms, uses=uses)
-
-        return draw_trace
-
-    def _posteriors(self, x: tf.Tensor) -> dict[str, Quantized]:
+    def posteriors_of(self, x: tf.Tensor) -> dict[str, Quantized]:
         """By name, from the top down, of batch shape (batch,): points, which no draw changes."""
         features = [self.likelihood.standardized(x)]
         for encoder in self.encoders:
@@ -290,14 +256,6 @@ class VQVAE2(CodeModel):
             found[name] = posterior = quantizer(seen if above is None else (above, seen))
             above = quantizer.seen(posterior.codes, posterior)
         return found
-
-    def priors_given(self, codes) -> dict[str, tfd.Distribution]:
-        """p(z1 | z2), ..., p(zL)."""
-        priors, above = {}, None
-        for name, prior in self.priors_by_name.items():
-            priors[name] = prior(above)
-            above = self._vectors(name, codes[name])
-        return priors
 
     def with_priors(self, priors: Sequence[DistributionLayer]) -> Self:
         """The second stage: a model of frozen copies of the networks with other priors, which `fit` then trains.
@@ -310,13 +268,9 @@ class VQVAE2(CodeModel):
         self._require_built("with_priors")
         return self._frozen_copy(priors=priors)
 
-    def _vectors(self, name: str, codes: tf.Tensor) -> tf.Tensor:
-        """What a prior sees of the level above it: it teaches neither the networks nor the codebook."""
-        return tf.stop_gradient(self.quantizers[name].embed(codes))
-
     def encode(self, x) -> dict[str, tf.Tensor]:
         """The codes by name, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
-        posteriors = self._posteriors(self._observations(x))
+        posteriors = self.posteriors_of(self._observations(x))
         return {name: tf.cast(posteriors[name].codes, tf.int32) for name in self.names}
 
     def decode(self, codes: dict) -> tfd.Distribution:
