@@ -515,6 +515,22 @@ def test_the_codes_of_a_level_are_found_given_the_vectors_above():
     np.testing.assert_allclose(trace.likelihood.mean()[0], model.reconstruct(x), rtol=1e-5)
 
 
+def test_a_prior_teaches_neither_the_codebook_above_nor_the_networks():
+    """The prior of the level below sees a codebook that is trained by gradient, and leaves it as it is."""
+    model, x = two_levels(), binary_images((4, 4, 1), 20)
+    top = kv.GradientVectorQuantized((1, 1, 1), levels=3, vector_size=2)
+    model = kv.VQVAE2(model.encoders, [model.posteriors[0], top], model.likelihood, model.priors)
+    model.build((None, 4, 4, 1))
+    others = [weight for layer in (*model.encoders, *model.posteriors) for weight in layer.trainable_weights]
+    with tf.GradientTape() as tape:
+        kl = tf.reduce_sum(model(x).kl)
+    own = model.priors[0].trainable_weights
+    found = tape.gradient(kl, [weight.value for weight in [*own, *others]])
+    assert any(top.codebook is weight for weight in others)
+    assert all(gradient is not None for gradient in found[: len(own)])
+    assert [gradient for gradient in found[len(own) :] if gradient is not None] == []
+
+
 @pytest.mark.slow
 def test_second_stage_of_two_levels():
     model, x = two_levels(kv.UniformCategorical((2, 2, 1), levels=2)), binary_images((4, 4, 1), 40)
