@@ -99,6 +99,10 @@ _HOMES = {
     "residual_encoder": "networks",
     "merged_grids": "networks",
     "residual_decoder": "networks",
+    "TopDownVAE": "models",
+    "TopDownBlock": "models",
+    "Bottleneck": "networks",
+    "bottom_up_encoder": "networks",
 }
 
 __all__ = list(_HOMES)

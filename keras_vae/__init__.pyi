@@ -58,13 +58,17 @@ from keras_vae.models import LadderVAE as LadderVAE
 from keras_vae.models import LatentVariableModel as LatentVariableModel
 from keras_vae.models import Maybe as Maybe
 from keras_vae.models import ProbabilisticPCA as ProbabilisticPCA
+from keras_vae.models import TopDownBlock as TopDownBlock
+from keras_vae.models import TopDownVAE as TopDownVAE
 from keras_vae.models import VariationalAutodecoder as VariationalAutodecoder
 from keras_vae.models import load_model as load_model
+from keras_vae.networks import Bottleneck as Bottleneck
 from keras_vae.networks import Concatenated as Concatenated
 from keras_vae.networks import Dropout as Dropout
 from keras_vae.networks import GaussianNoise as GaussianNoise
 from keras_vae.networks import MaskingNoise as MaskingNoise
 from keras_vae.networks import ObservedValues as ObservedValues
+from keras_vae.networks import bottom_up_encoder as bottom_up_encoder
 from keras_vae.networks import convolutional_decoder as convolutional_decoder
 from keras_vae.networks import convolutional_encoder as convolutional_encoder
 from keras_vae.networks import dense_decoder as dense_decoder

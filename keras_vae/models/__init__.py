@@ -8,6 +8,7 @@ from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
 from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
+from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
 from keras_vae.models.vqvae import VQVAE, VQVAE2
 
@@ -25,6 +26,8 @@ __all__ = [
     "LatentVariableModel",
     "Maybe",
     "ProbabilisticPCA",
+    "TopDownBlock",
+    "TopDownVAE",
     "VariationalAutodecoder",
     "load_model",
 ]

@@ -227,7 +227,7 @@ class LatentVariableModel(KerasContract):
         """The logs by name: a number for each example, shape (batch,), and None or its weight in the mean."""
         figures = {"log_likelihood": trace.log_likelihood, "kl": trace.kl}
         if len(trace.latents) > 1:
-            figures |= {f"kl_{name}": latent.kl for name, latent in trace.latents.items()}
+            figures |= {f"kl_{name}": kl for name, kl in self.kl_by_name(trace).items()}
         bound = trace.kl - trace.log_likelihood
         if self.discrete:
             figures["bits_per_dim"] = bound / (self.dimensions * tf.math.log(2.0))
@@ -239,6 +239,10 @@ class LatentVariableModel(KerasContract):
             count = tf.cast(count, tf.float32)
             logs[f"nats_per_{name}"] = tf.math.divide_no_nan(tf.reduce_mean(bound, axis=0), count), count
         return logs
+
+    def kl_by_name(self, trace: Trace) -> dict[str, tf.Tensor]:
+        """What the logs have beside the whole KL where there are several latent variables: that of each, nats."""
+        return {name: latent.kl for name, latent in trace.latents.items()}
 
     def _mean(self, name: str) -> keras.metrics.Mean:
         return loss_mean(self) if name == "loss" else self._trackers[name]

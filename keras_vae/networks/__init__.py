@@ -1,5 +1,6 @@
 """Tensor -> tensor: encoders and decoders as plain Keras models, each of them replaceable by your own."""
 
+from keras_vae.networks.bottom_up import Bottleneck, bottom_up_encoder
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
 from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
@@ -11,11 +12,13 @@ from keras_vae.networks.rows import by_rows
 
 __all__ = [
     "MADE",
+    "Bottleneck",
     "Concatenated",
     "Dropout",
     "GaussianNoise",
     "MaskingNoise",
     "ObservedValues",
+    "bottom_up_encoder",
     "by_rows",
     "convolutional_decoder",
     "convolutional_encoder",
