@@ -1,6 +1,6 @@
 """A hierarchy of eleven layers of latent variables on MNIST, binarized anew in each epoch.
 
-Six layers of 16 latent variables on one place, where layers are dense and cheap, then five on 7 x 7 places of 8. The
+Six layers of 16 latent variables on one place, where layers are dense and cheap, then five on 7 x 7 places of 4. The
 learning rate falls along a cosine, gradients are clipped, and the weights are Keras's moving averages of them. Prints
 the bound, the KL of each layer, and how many layers have more than 0.1 nats; writes draws and reconstructions.
 
@@ -25,7 +25,7 @@ def build(shape, seed: int, top: int, fine: int, width: int, filters: int) -> kv
     """`top` layers on one place, and `fine` layers on a quarter of the rows and columns of the image."""
     size = -(-shape[0] // 4)
     blocks = [kv.TopDownBlock((1, 1), width, latent_size=16, activation="relu") for _ in range(top)]
-    blocks += [kv.TopDownBlock((size, size), filters, latent_size=8, activation="relu") for _ in range(fine)]
+    blocks += [kv.TopDownBlock((size, size), filters, latent_size=4, activation="relu") for _ in range(fine)]
     halves = keras.Sequential([keras.Input((size, size, filters)), keras.layers.Activation("relu")])
     for count in (filters // 2, filters // 4):
         halves.add(keras.layers.Conv2DTranspose(count, 4, strides=2, padding="same", activation="relu"))
@@ -51,7 +51,8 @@ def main(options: argparse.Namespace) -> None:
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=options.clip, use_ema=True, ema_momentum=0.998)
     model.compile(optimizer, kv.ELBO())
     start = time.perf_counter()
-    model.fit(data.train, epochs=options.epochs, validation_data=data.validation, verbose=2)
+    warm_up = kv.callbacks.LinearSchedule("beta", start=0.1, epochs=options.warm_up)
+    model.fit(data.train, epochs=options.epochs, validation_data=data.validation, callbacks=[warm_up], verbose=2)
     minutes = (time.perf_counter() - start) / 60
     logs = model.evaluate(data.test, verbose=0, return_dict=True)
     print(f"{minutes:.1f} minutes, {model.count_params():,} weights")
@@ -80,10 +81,11 @@ if __name__ == "__main__":
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--clip", type=float, default=200.0, help="largest norm of a gradient")
+    parser.add_argument("--warm-up", type=float, default=4, help="epochs in which beta rises from 0.1 to 1")
     parser.add_argument("--top", type=int, default=6, help="layers on one place")
     parser.add_argument("--fine", type=int, default=5, help="layers on the grid")
     parser.add_argument("--width", type=int, default=256, help="channels of the state on one place")
-    parser.add_argument("--filters", type=int, default=48, help="channels of the state on the grid")
+    parser.add_argument("--filters", type=int, default=32, help="channels of the state on the grid")
     parser.add_argument("--samples", type=int, default=100, help="draws for log p(x)")
     parser.add_argument("--seed", type=int, default=0)
     main(parser.parse_args())

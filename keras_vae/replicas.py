@@ -73,7 +73,7 @@ def check_strategy(model: keras.Model, name: str, options: dict) -> None:
     Args:
         model: of class name and method `name`.
         name: "VAE.compile", for the message.
-        options: `optimizer`, `jit_compile` and `steps_per_execution` of `compile`.
+        options: `optimizer`, `jit_compile`, `steps_per_execution` and `skip_above` of `compile`.
     """
     strategy = model.distribute_strategy
     if one_device(strategy):
@@ -89,6 +89,10 @@ def check_strategy(model: keras.Model, name: str, options: dict) -> None:
         )
     if not tpu and options["steps_per_execution"] not in (1, "auto"):
         raise ValueError(f'{needs} steps_per_execution=1 or "auto". Received: {options["steps_per_execution"]}.')
+    if options["skip_above"] is not None:
+        raise ValueError(
+            f"{needs} skip_above=None: replicas can not leave out a step together. Received: {options['skip_above']}."
+        )
     optimizer = options["optimizer"]
     if strategy.num_replicas_in_sync > 1 and isinstance(optimizer, keras.optimizers.Optimizer):
         given = {setting: getattr(optimizer, setting, None) for setting in CLIPPING}

@@ -66,6 +66,7 @@ class LatentVariableModel(KerasContract):
         self.seed = whole_seed(self, seed)
         self._trackers = Trackers()
         self._uses: collections.UserDict[str, CodeUse] = collections.UserDict()  # as the means, no part of the state
+        self._skipped: collections.UserDict[str, keras.metrics.Sum] = collections.UserDict()
         self._seen = Trackers()  # its count is the number of examples, whatever their weights
 
     def call(self, inputs, training=None) -> Trace:
@@ -159,17 +160,37 @@ class LatentVariableModel(KerasContract):
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
         pairs = [(gradients[id(weight)], weight) for weight in self.trainable_weights]
         of_rows = [(gradients[id(each.values)], each) for each in taken]
+        found = pairs + of_rows
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
-        with tf.control_dependencies([*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, pairs + of_rows)]):
-            with sampling(1, fold(seed, LEARN), weights=sample_weight):
-                self.learn_from(trace)
-            for gradient, rows in of_rows:
-                self.optimizer.update_stored(rows, gradient)
-            if pairs or not of_rows:
-                self.optimizer.apply_gradients(pairs)
-            else:
-                self.optimizer.iterations.assign_add(1)
+        needed = [*tf.nest.flatten(x)[:1], *finite_or_stop(self, losses, found if self.skip_above is None else [])]
+        with tf.control_dependencies(needed):
+
+            def update():
+                with sampling(1, fold(seed, LEARN), weights=sample_weight):
+                    self.learn_from(trace)
+                for gradient, rows in of_rows:
+                    self.optimizer.update_stored(rows, gradient)
+                if pairs or not of_rows:
+                    self.optimizer.apply_gradients(pairs)
+                else:
+                    self.optimizer.iterations.assign_add(1)
+
+            self._unless_too_large(update, found)
         return self._logs()
+
+    def _unless_too_large(self, update: Callable[[], None], gradients: list[tuple]) -> None:
+        """Updates, unless the gradients, pairs of one and its weight, are beyond what `compile` got as `skip_above`."""
+        if self.skip_above is None:
+            update()
+            return
+        norm = tf.linalg.global_norm([tf.convert_to_tensor(each) for each, _ in gradients if each is not None])
+        small_enough = norm <= self.skip_above * self.optimizer.scale_loss(1.0)  # which NaN is not
+        self._skipped_steps().update_state(tf.cast(~small_enough, tf.float32))
+
+        def leave_out():
+            self.optimizer.iterations.assign_add(1)
+
+        tf.cond(small_enough, update, leave_out)
 
     def learn_from(self, trace: Trace) -> None:
         """What a model learns of a step without gradients, once the step is known to be finite; nothing as a rule."""
@@ -255,6 +276,12 @@ class LatentVariableModel(KerasContract):
                 self._uses[name] = CodeUse(tuple(trace.uses[name].shape[1:]), suffix, name=f"use{suffix}")
         return self._uses[name]
 
+    def _skipped_steps(self) -> keras.metrics.Sum:
+        if not self._skipped:
+            with tf.init_scope():
+                self._skipped["steps"] = keras.metrics.Sum(name="skipped_steps")
+        return self._skipped["steps"]
+
     def _logs(self) -> dict:
         logs = self.get_metrics_result()
         if multi_worker(self.distribute_strategy):  # Keras averages the first axis over the workers
@@ -277,6 +304,8 @@ class LatentVariableModel(KerasContract):
                 self._mean(name)
             for name in trace.uses:
                 self._code_use(name, trace)
+            if self.skip_above is not None:
+                self._skipped_steps()
             self._seen["examples"]
             build_optimizer(self)
 
@@ -292,7 +321,7 @@ class LatentVariableModel(KerasContract):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Means over the examples of an epoch: loss, log_likelihood, kl, ..."""
-        return [*super().metrics, *self._trackers.values(), *self._uses.values()]
+        return [*super().metrics, *self._trackers.values(), *self._uses.values(), *self._skipped.values()]
 
     # --- serving -----------------------------------------------------------------------------------------------------
 

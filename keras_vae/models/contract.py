@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_vae import keras_names
+from keras_vae.arguments import positive
 from keras_vae.export import write_saved_model
 from keras_vae.files import replacing, require_space
 from keras_vae.models import quantized
@@ -30,6 +31,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     """What `LatentVariableModel` overrides of Keras's public methods, and nothing of its mathematics."""
 
     objective_layers: Sequence = ()  # those that `compile` got with the objective
+    skip_above: float | None = None  # norm of the gradient of steps that are left out, as `compile` got it
     scheduled_numbers: Mapping = MappingProxyType({})  # of the objective, that callbacks may set: variables by name
 
     def __init__(self, **kwargs):
@@ -43,6 +45,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         *,
         steps_per_execution: int | str = "auto",
         jit_compile: bool | str = "auto",
+        skip_above: float | None = None,
         **kwargs,
     ):
         """Configures training.
@@ -56,10 +59,14 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             jit_compile: whether XLA compiles. "auto" is where that is faster, compilation included: the training steps,
                 on batches of the size of the first one, but for convolutions on a CPU and under a strategy with several
                 replicas. The smaller last batch, `evaluate` and `predict` then run without. True compiles all of them.
+            skip_above: None, or a norm of the gradient of all weights, beyond which, or where it is not finite, a step
+                is left out: nothing is updated but the count of steps, and the logs count it in `skipped_steps`. For
+                very deep models, whose gradients explode now and then; where most steps are left out it is too low.
             **kwargs: `run_eagerly` and `auto_scale_loss` of Keras's `compile`.
 
         Raises:
             TypeError: for a loss that is not an objective, and for Keras metrics, which have no target to compare with.
+            ValueError: for `skip_above` that is not a positive number, and under a strategy.
         """
         loss = ELBO() if loss is None else loss
         if not isinstance(loss, Objective):
@@ -76,9 +83,15 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         check_strategy(
             self,
             f"{type(self).__name__}.compile",
-            {"optimizer": optimizer, "jit_compile": jit_compile, "steps_per_execution": steps_per_execution},
+            {
+                "optimizer": optimizer,
+                "jit_compile": jit_compile,
+                "steps_per_execution": steps_per_execution,
+                "skip_above": skip_above,
+            },
         )
         self._require_idle("compile")
+        self.skip_above = None if skip_above is None else positive(self, "skip_above", skip_above)
         self.programs = Programs(jit_compile, steps_per_execution)
         if jit_compile == "auto":
             jit_compile = not kwargs.get("run_eagerly") and prefers_xla(self)
@@ -103,7 +116,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
     def get_compile_config(self) -> dict | None:
         """What `compile` was asked for; another machine chooses for itself what was left to be chosen."""
         config = super().get_compile_config()
-        return config and config | self.programs.requested
+        return config and config | self.programs.requested | {"skip_above": self.skip_above}
 
     def compile_from_config(self, config: dict):
         """Compiles a loaded model, with the variables of its optimizer."""
@@ -117,7 +130,13 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         super().quantize(mode, config, filters, **kwargs)
         if self.compiled:
             optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
-            self.compile(optimizer, self.loss, run_eagerly=self.run_eagerly, **self.programs.requested)
+            self.compile(
+                optimizer,
+                self.loss,
+                run_eagerly=self.run_eagerly,
+                skip_above=self.skip_above,
+                **self.programs.requested,
+            )
             self._create_variables(to_train=False)
 
     def get_build_config(self) -> dict | None:

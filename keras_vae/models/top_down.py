@@ -1,5 +1,6 @@
 """Very deep variational autoencoders: many layers of latent variables around one state."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Latent, Trace
 
 REAL = RealNumbers()
+SMALL = keras.initializers.RandomNormal(stddev=0.1)
 
 
 class TopDownBlock(Serializable, keras.layers.Layer):
@@ -34,7 +36,7 @@ class TopDownBlock(Serializable, keras.layers.Layer):
        convolution that does not overlap, plus a learned map. The top block begins with its map alone.
     2. p(z | h) = N(loc, scale^2), and q(z | h, x) = N(loc + shift, (scale factor)^2): the posterior is told relative to
        the prior, and equals it where a network says nothing. loc, log scale and a change of the state come from one
-       `Bottleneck` of h, which begins at 0; shift and log factor from another, of h beside the features of x.
+       `Bottleneck` of h, which begins near 0; shift and log factor from another, of h beside the features of x.
     3. h <- h + change + W z, and then h <- h + Bottleneck(h).
 
     Args:
@@ -49,11 +51,13 @@ class TopDownBlock(Serializable, keras.layers.Layer):
     Attributes:
         depth: number of blocks that share the state: each starts with changes of size 1 / sqrt(depth). The model says
             it before it builds.
+        recompute: whether the networks are computed once more for their gradients; the model says it too.
 
     Reference: Child 2021, arXiv:2011.10650; the posterior relative to the prior: Vahdat & Kautz 2020, arXiv:2007.03898.
     """
 
     depth = 1
+    recompute = False
 
     def __init__(
         self,
@@ -110,7 +114,7 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         self.map = None
         if above_shape is None or tuple(above_shape) != self.state_shape:
             self.map = self.add_weight(
-                shape=self.state_shape, initializer="zeros", name="map", dtype="float32", autocast=False
+                shape=self.state_shape, initializer=SMALL, name="map", dtype="float32", autocast=False
             )
             if above_shape is not None:
                 factors = self.factors(above_shape)
@@ -119,7 +123,7 @@ class TopDownBlock(Serializable, keras.layers.Layer):
                 )
                 self.enlarge.build((None, *above_shape))
         small = 1 / math.sqrt(self.depth)
-        self.of_prior = Bottleneck(self.filters + 2 * self.latent_size, hidden, self.activation, 0.0, **policy)
+        self.of_prior = Bottleneck(self.filters + 2 * self.latent_size, hidden, self.activation, 0.01, **policy)
         self.of_posterior = Bottleneck(2 * self.latent_size, hidden, self.activation, small, **policy)
         self.residual = Bottleneck(self.filters, hidden, self.activation, small, **policy)
         start = keras.initializers.RandomNormal(stddev=small / math.sqrt(self.latent_size))
@@ -128,6 +132,9 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         self.of_posterior.build((None, *self.grid, self.filters + features_shape[-1]))
         self.residual.build((None, *self.state_shape))
         self.project.build((None, *self.latent_shape))
+
+    def _through(self, network: Bottleneck, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.recompute_grad(network)(inputs) if self.recompute else network(inputs)
 
     def start(self, above, rows) -> tf.Tensor:
         """The state on this grid, shape (rows, *state_shape).
@@ -145,20 +152,20 @@ class TopDownBlock(Serializable, keras.layers.Layer):
     def prior(self, state) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Location and scale of p(z | h), shape (rows, *latent_shape) both, and the state with its change."""
         change, loc, log_scale = tf.split(
-            self.of_prior(state), [self.filters, self.latent_size, self.latent_size], axis=-1
+            self._through(self.of_prior, state), [self.filters, self.latent_size, self.latent_size], axis=-1
         )
         return loc, tf.exp(reached(log_scale)), state + change
 
     def posterior(self, state, features) -> tuple[tf.Tensor, tf.Tensor]:
         """Shift and factor that lead from p(z | h) to q(z | h, x), shape (rows, *latent_shape) both."""
         seen = tf.concat([state, tf.cast(features, tf.float32)], axis=-1)
-        shift, log_factor = tf.split(self.of_posterior(seen), 2, axis=-1)
+        shift, log_factor = tf.split(self._through(self.of_posterior, seen), 2, axis=-1)
         return shift, tf.exp(reached(log_factor))
 
     def after(self, state, z) -> tf.Tensor:
         """The state, shape (rows, *state_shape), after z of shape (rows, *latent_shape)."""
         state += self.project(z)
-        return state + self.residual(state)
+        return state + self._through(self.residual, state)
 
 
 class TopDownVAE(LatentVariableModel):
@@ -174,6 +181,8 @@ class TopDownVAE(LatentVariableModel):
             `bottom_up_encoder` makes.
         blocks: `TopDownBlock`s from the top down, from zL to z1.
         likelihood: p(x | z), a layer given the last state, shape (batch, rows, columns, filters).
+        recompute: whether a training step forgets what is inside of the networks of the blocks and computes it once
+            more for their gradients: less memory, and more time.
         seed: integer, of the noise of training and evaluation.
         **kwargs: `name`, `trainable` and `dtype` of a Keras model.
 
@@ -200,6 +209,7 @@ class TopDownVAE(LatentVariableModel):
         encoder: keras.layers.Layer,
         blocks: Sequence[TopDownBlock],
         likelihood: DistributionLayer,
+        recompute: bool = False,
         seed: int = 0,
         **kwargs,
     ):
@@ -215,12 +225,13 @@ class TopDownVAE(LatentVariableModel):
         for block in blocks:
             if not isinstance(block, TopDownBlock):
                 raise TypeError(f"{title} needs blocks to be TopDownBlock layers. Received: {block!r}.")
-            block.depth = len(blocks)
-        for above, block in zip(blocks, blocks[1:], strict=False):
+            block.depth, block.recompute = len(blocks), bool(recompute)
+        for above, block in itertools.pairwise(blocks):
             block.factors(above.grid)
         self.encoder = encoder
         self.blocks = list(blocks)
         self.likelihood = likelihood
+        self.recompute = bool(recompute)
 
     @property
     def names(self) -> list[str]:

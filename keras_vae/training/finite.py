@@ -98,7 +98,7 @@ def broken_figures(model: keras.Model, logs: dict, number: int = 0) -> BrokenSte
     weight = first_broken(model.trainable_weights)
     if weight is not None:
         return BrokenStepError(_of_weights(weight), number, before=True)
-    derived = ("loss", "bits_per_dim")
+    derived = ("loss", "bits_per_dim", "skipped_steps")
     terms = {name: value for name, value in logs.items() if name not in derived and not name.startswith("nats_per_")}
     bad = [f"{name} is {value:g}" for name, value in terms.items() if not math.isfinite(value)]
     named = (
