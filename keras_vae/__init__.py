@@ -33,6 +33,7 @@ _HOMES = {
     "RelaxedBernoulli": "distributions",
     "RelaxedOneHotCategorical": "distributions",
     "DiscretizedLogistic": "distributions",
+    "DiscretizedLogisticMixture": "distributions",
     "Poisson": "distributions",
     "NegativeBinomial": "distributions",
     "ZeroInflatedNegativeBinomial": "distributions",

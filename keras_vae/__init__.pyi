@@ -11,6 +11,7 @@ from keras_vae.distributions import Columns as Columns
 from keras_vae.distributions import ContinuousBernoulli as ContinuousBernoulli
 from keras_vae.distributions import CouplingFlow as CouplingFlow
 from keras_vae.distributions import DiscretizedLogistic as DiscretizedLogistic
+from keras_vae.distributions import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from keras_vae.distributions import DistributionLayer as DistributionLayer
 from keras_vae.distributions import FiniteScalarQuantized as FiniteScalarQuantized
 from keras_vae.distributions import FixedScaleNormal as FixedScaleNormal

@@ -30,7 +30,8 @@ VARIANTS = (
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
-import sys, numpy as np, keras, keras_vae
+import sys, numpy as np, keras, keras_vae, tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})  # as where the model was saved
 sys.path.insert(0, "tests")
 import cases
 folder = sys.argv[1]
