@@ -92,6 +92,7 @@ _HOMES = {
     "AnomalyDetector": "evaluation",
     "VQVAE": "models",
     "VQVAE2": "models",
+    "ConditionalVQVAE": "models",
     "VectorQuantized": "distributions",
     "GradientVectorQuantized": "distributions",
     "FiniteScalarQuantized": "distributions",

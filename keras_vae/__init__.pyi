@@ -51,6 +51,7 @@ from keras_vae.models import VQVAE as VQVAE
 from keras_vae.models import VQVAE2 as VQVAE2
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
+from keras_vae.models import ConditionalVQVAE as ConditionalVQVAE
 from keras_vae.models import FactorAnalysis as FactorAnalysis
 from keras_vae.models import Field as Field
 from keras_vae.models import HierarchicalVAE as HierarchicalVAE

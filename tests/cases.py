@@ -105,6 +105,12 @@ def two_grids() -> kv.VQVAE2:
     )
 
 
+def conditional_codes() -> kv.ConditionalVQVAE:
+    model = quantized(small_codebook(kv.VectorQuantized))()
+    prior = kv.PixelCNN((4, 4, 1), levels=6, filters=4, blocks=2, kernel_size=3)
+    return kv.ConditionalVQVAE(model.posterior, model.likelihood, prior, condition_shape=3)
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -326,6 +332,9 @@ CASES = {
         lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}),
     ),
     "VQVAE2": Case(two_grids, binary_images, lambda: kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25})),
+    "ConditionalVQVAE": Case(
+        conditional_codes, binary_images, lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}), targets=one_hot
+    ),
     "FiniteScalarQuantized, PixelCNN": Case(
         quantized(
             functools.partial(kv.FiniteScalarQuantized, steps=[3, 2]),

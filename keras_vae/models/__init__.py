@@ -9,7 +9,7 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.vae import VAE
-from keras_vae.models.vqvae import VQVAE, VQVAE2
+from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 
 __all__ = [
     "VAE",
@@ -17,6 +17,7 @@ __all__ = [
     "VQVAE2",
     "Autoencoder",
     "ConditionalVAE",
+    "ConditionalVQVAE",
     "FactorAnalysis",
     "Field",
     "HierarchicalVAE",

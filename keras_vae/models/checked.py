@@ -153,9 +153,9 @@ class CheckedModel(Serializable, keras.Model):
             support.check(f"{type(self).__name__}.decode", z.numpy(), name)
         return z
 
-    def _check_batch(self, batch) -> None:
-        """Raises `ValueError` for tensors of what `call` takes that the model can not use."""
-        for field, value in zip(self.takes.fields, self.takes.flat(batch), strict=True):
+    def _check_batch(self, inputs: Inputs, batch) -> None:
+        """Raises `ValueError` for tensors of `inputs` that the model can not use."""
+        for field, value in zip(inputs.fields, inputs.flat(batch), strict=True):
             if field.is_instead(value):
                 continue
             in_units = field.observed is None or field.observed.other_units is None
