@@ -1,6 +1,6 @@
 """Models with one grid of codes: what follows from an encoder, a decoder and a prior of the codes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import tensorflow as tf
@@ -11,6 +11,7 @@ from keras_vae.distributions.codebooks import Quantized, Quantizer
 from keras_vae.models.codes import CodeModel, check_quantizer
 from keras_vae.models.inputs import answers_frames
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
+from keras_vae.trace import Trace
 
 
 class OneGrid(CodeModel, SingleLatentModel):
@@ -77,6 +78,10 @@ class OneGrid(CodeModel, SingleLatentModel):
     def posteriors_of(self, x: tf.Tensor) -> dict[str, Quantized]:
         """q(z | x), as that of z."""
         return {"z": self.posterior(self.likelihood.standardized(x))}
+
+    def tracer(self, inputs) -> Callable[[], Trace]:  # type: ignore[override]
+        """A function that returns the trace, see `VAE`; x is encoded here, and no other posterior can stand for it."""
+        return super().tracer(inputs)
 
     def encode(self, x) -> tf.Tensor:
         """The codes, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
