@@ -684,6 +684,62 @@ def test_a_prior_teaches_neither_the_codebook_above_nor_the_networks():
     assert [gradient for gradient in found[len(own) :] if gradient is not None] == []
 
 
+def test_no_draws_of_one_place_are_an_empty_answer():
+    """TensorFlow's convolutions fail on an empty batch of 1 x 1 places."""
+    model = two_levels()
+    model.build((None, 4, 4, 1))
+    assert {name: tuple(part.shape) for name, part in model.sample_prior(0).items()} == {
+        "z1": (0, 2, 2, 1),
+        "z2": (0, 1, 1, 1),
+    }
+    for method in (model.generate, model.sample):
+        assert method(0, seed=1).shape == (0, 4, 4, 1)
+        in_graph = tf.function(lambda count, method=method: method(count, seed=1), autograph=False)
+        assert in_graph(tf.constant(0)).shape == (0, 4, 4, 1)
+        np.testing.assert_allclose(in_graph(tf.constant(2)), method(2, seed=1), rtol=1e-5)
+
+
+class Lines(keras.utils.PyDataset):
+    """Kept codes, which Keras would take apart."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.kept
+
+
+def test_kept_codes_in_batches_are_not_taken_for_pairs():
+    """Though `KeptCodes` is a tuple of two: of a dataset they are what they were in memory."""
+    model, x = trained()
+    second = model.with_prior(pixel_cnn())
+    second.compile()
+    kept = second.keep(x)
+    expected = second.evaluate(kept, batch_size=8, verbose=0, return_dict=True)
+    dataset = tf.data.Dataset.from_tensor_slices(kept).batch(8)
+    assert second.evaluate(dataset, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-6)
+    history = second.fit(dataset, validation_data=dataset, verbose=0).history
+    assert np.isfinite(history["val_loss"][0])
+    needed = r"VQVAE\.fit needs KeptCodes alone in a tuple, \(kept,\), of which Keras takes nothing apart"
+    for data in (Lines(kept), iter([kept])):
+        with pytest.raises(ValueError, match=needed):
+            second.fit(data, verbose=0)
+
+
+def test_networks_that_can_not_be_copied_are_refused():
+    shape = (4, 4, 1)
+    halved = keras.Sequential([keras.layers.Lambda(lambda x: x / 2), kv.residual_encoder(shape, [4], blocks=1)])
+    model = small(posterior=kv.VectorQuantized((2, 2, 1), halved, levels=3, vector_size=2))
+    model.build((None, *shape))
+    message = r"VQVAE needs networks without Lambda layers.*a layer class of your own.*Received: lambda"
+    with pytest.raises(TypeError, match=message):
+        model.with_prior(pixel_cnn(levels=3))
+
+
 @pytest.mark.slow
 def test_second_stage_of_two_levels():
     model, x = two_levels(kv.UniformCategorical((2, 2, 1), levels=2)), binary_images((4, 4, 1), 40)
@@ -715,6 +771,10 @@ def test_what_two_levels_can_not_use_is_refused():
         model.decode(codes["z1"].numpy())
     with pytest.raises(ValueError, match=r"VQVAE2\.decode needs z2 that are 0, 1, \.\.\., 2\. Received"):
         model.decode(codes | {"z2": codes["z2"] + 3})
+    with pytest.raises(
+        ValueError, match=r"VQVAE2\.decode needs as many codes of each level.*z1 \(3, 2, 2, 1\), z2 \(4, 1"
+    ):
+        model.decode({"z1": codes["z1"][:3], "z2": codes["z2"]})
     kept = model.keep(x)
     with pytest.raises(ValueError, match=r"VQVAE2 needs codes z2 of shape \(batch, 1, 1, 1\)\. Received: None\."):
         model.fit(kept._replace(codes={"z1": kept.codes["z1"]}), verbose=0)

@@ -223,6 +223,12 @@ class CodeModel(LatentVariableModel):
             kind: its class.
             **others: arguments that are not those of this model.
         """
+        for layer in self._flatten_layers():
+            if isinstance(layer, keras.layers.Lambda) and getattr(layer.function, "__name__", "") == "<lambda>":
+                raise TypeError(
+                    f"{type(self).__name__} needs networks without Lambda layers of Python lambdas, which Keras does "
+                    f"not copy: make it a layer class of your own. Received: {layer.name}."
+                )
         with self.distribute_strategy.scope():
             arguments = {name: _copied(getattr(self, name)) for name in self._argument_names() if name not in others}
             made = kind(**arguments | others, dtype=self.dtype_policy)

@@ -276,12 +276,13 @@ class VQVAE2(CodeModel):
         if not isinstance(codes, dict) or set(codes) != set(self.names):
             found = ", ".join(codes) if isinstance(codes, dict) else type(codes).__name__
             raise ValueError(f"{title}.decode needs codes by name: {', '.join(self.names)}. Received: {found}.")
-        return self.likelihood(
-            [
-                layer.embed(self._as_latent(codes[name], layer.event_shape, layer.support, name))
-                for name, layer in zip(self.names, self.posteriors, strict=True)
-            ]
-        )
+        pairs = list(zip(self.names, self.posteriors, strict=True))
+        parts = [self._as_latent(codes[name], layer.event_shape, layer.support, name) for name, layer in pairs]
+        first, *others = [part.shape[: -len(layer.event_shape)] for part, (_, layer) in zip(parts, pairs, strict=True)]
+        if not all(first[len(first) - len(other) :].is_compatible_with(other) for other in others):
+            found = ", ".join(f"{name} {tuple(part.shape)}" for name, part in zip(self.names, parts, strict=True))
+            raise ValueError(f"{title}.decode needs as many codes of each level. Received: {found}.")
+        return self.likelihood([layer.embed(part) for part, (_, layer) in zip(parts, pairs, strict=True)])
 
     @answers_frames
     def reconstruct(self, x) -> Any:

@@ -211,8 +211,8 @@ class CausalGrid(Serializable, keras.layers.Layer):
 
         start = tf.zeros([number, columns, self.filters], self.compute_dtype)
         empty = [tf.zeros([number, self.reach - 1, columns, self.filters], self.compute_dtype)] * self.blocks
-        size = self.filters // max(self.attention_heads, 1)
-        memory = tf.zeros([number, self.attention_heads, rows * columns, size], self.compute_dtype)
+        of_head = self.filters // max(self.attention_heads, 1)
+        memory = tf.zeros([number, self.attention_heads, rows * columns, of_head], self.compute_dtype)
         memories, lines = [memory] * 2 if self.attention_heads else [], tf.TensorArray(tf.float32, rows)
         _, _, _, _, lines = tf.while_loop(
             lambda row, *_: row < rows, walk_row, [tf.constant(0), start, empty, memories, lines]
