@@ -11,6 +11,7 @@ from keras_vae.distributions import Columns as Columns
 from keras_vae.distributions import ContinuousBernoulli as ContinuousBernoulli
 from keras_vae.distributions import CouplingFlow as CouplingFlow
 from keras_vae.distributions import DiscretizedLogistic as DiscretizedLogistic
+from keras_vae.distributions import DiscretizedLogisticMixture as DiscretizedLogisticMixture
 from keras_vae.distributions import DistributionLayer as DistributionLayer
 from keras_vae.distributions import FiniteScalarQuantized as FiniteScalarQuantized
 from keras_vae.distributions import FixedScaleNormal as FixedScaleNormal
@@ -50,6 +51,7 @@ from keras_vae.models import VQVAE as VQVAE
 from keras_vae.models import VQVAE2 as VQVAE2
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
+from keras_vae.models import ConditionalVQVAE as ConditionalVQVAE
 from keras_vae.models import FactorAnalysis as FactorAnalysis
 from keras_vae.models import Field as Field
 from keras_vae.models import HierarchicalVAE as HierarchicalVAE

@@ -66,6 +66,17 @@ def convolutional_vae() -> kv.VAE:
     )
 
 
+def colours(shape=(4, 3, 3), count=12) -> np.ndarray:
+    """Random colour images of bytes."""
+    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype("float32")
+
+
+def colour_vae() -> kv.VAE:
+    shape = (4, 3, 3)
+    likelihood = kv.DiscretizedLogisticMixture(shape, kv.convolutional_decoder(2, shape, filters=[4]), components=2)
+    return kv.VAE(kv.Normal(2, encoder(shape)), kv.GreyLevels(likelihood), kv.StandardNormal(2))
+
+
 def quantized(posterior, prior=kv.UniformCategorical, depth=1) -> Callable[[], kv.VQVAE]:
     """A VQVAE of images with 4 x 4 places of `depth` codes, from functions of an event shape to layers."""
     shape = (8, 8, 1)
@@ -92,6 +103,12 @@ def two_grids() -> kv.VQVAE2:
             kv.UniformCategorical((2, 2, 1), levels=5),
         ],
     )
+
+
+def conditional_codes() -> kv.ConditionalVQVAE:
+    model = quantized(small_codebook(kv.VectorQuantized))()
+    prior = kv.PixelCNN((4, 4, 1), levels=6, filters=4, blocks=2, kernel_size=3)
+    return kv.ConditionalVQVAE(model.posterior, model.likelihood, prior, condition_shape=3)
 
 
 def small_codebook(layer) -> Callable:
@@ -269,6 +286,7 @@ CASES = {
         levels,
         kv.StickingTheLanding,
     ),
+    "DiscretizedLogisticMixture in GreyLevels": Case(colour_vae, colours),
     "Categorical, InfoVAE": Case(
         of_parts(kv.Normal, functools.partial(kv.Categorical, levels=4), kv.StandardNormal),
         levels,
@@ -314,6 +332,9 @@ CASES = {
         lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}),
     ),
     "VQVAE2": Case(two_grids, binary_images, lambda: kv.Weighted(kv.ELBO(), {"commitment_z1": 0.25})),
+    "ConditionalVQVAE": Case(
+        conditional_codes, binary_images, lambda: kv.Weighted(kv.ELBO(), {"commitment": 0.25}), targets=one_hot
+    ),
     "FiniteScalarQuantized, PixelCNN": Case(
         quantized(
             functools.partial(kv.FiniteScalarQuantized, steps=[3, 2]),

@@ -8,6 +8,7 @@ import keras_vae as kv
 
 LAYERS = {
     "DiscretizedLogistic": functools.partial(kv.DiscretizedLogistic, 3, levels=5, low=-1.0),
+    "DiscretizedLogisticMixture": functools.partial(kv.DiscretizedLogisticMixture, 3, levels=5, low=-1.0),
     "Categorical": functools.partial(kv.Categorical, 3, levels=4),
     "OneHotCategorical": functools.partial(kv.OneHotCategorical, (2, 3)),
     "RelaxedOneHotCategorical": functools.partial(kv.RelaxedOneHotCategorical, (2, 3), temperature=0.1),

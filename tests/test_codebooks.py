@@ -449,6 +449,159 @@ def test_a_second_stage_is_saved_and_goes_on(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+# --- priors given a label --------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def labelled() -> tuple[kv.VQVAE, np.ndarray, np.ndarray]:
+    """A first stage, which no test changes, of images whose left half is white, or their right half, as the label says.
+
+    One pixel in ten is another one.
+    """
+    label = np.arange(60) % 2
+    half = np.stack([np.arange(4) < 2, np.arange(4) >= 2])[label][:, None, :, None]
+    x = (half ^ (np.random.default_rng(0).random((60, 4, 4, 1)) < 0.1)).astype("float32")
+    model = small(levels=3)
+    model.compile(keras.optimizers.Adam(1e-2), kv.Weighted(kv.ELBO(), {"commitment": 0.25}))
+    model.fit(x, epochs=10, batch_size=20, verbose=0)
+    return model, x, np.eye(2, dtype="float32")[label]
+
+
+def given_label() -> kv.ConditionalVQVAE:
+    second = labelled()[0].with_conditional_prior(pixel_cnn(levels=3), condition_shape=2)
+    second.compile(keras.optimizers.Adam(2e-2))
+    return second
+
+
+def test_a_prior_given_a_label_against_the_sum_over_all_codes():
+    """Of all 81 grids for each label; a score is log p(x, codes | label), below log p(x | label)."""
+    _, x, y = labelled()
+    keras.utils.set_random_seed(0)
+    second = given_label()
+    second.fit(x, y, epochs=3, verbose=0)
+    grids = np.array(list(itertools.product(range(3), repeat=4)), "float32").reshape(-1, 2, 2, 1)
+    of_codes = second.prior_distribution(np.eye(2)).log_prob(grids[:, None]).numpy()  # [81, labels]
+    np.testing.assert_allclose(scipy.special.logsumexp(of_codes, axis=0), np.zeros(2), atol=1e-5)
+    assert np.abs(of_codes[:, 0] - of_codes[:, 1]).max() > 0.1
+    joint = second.decode(grids[:, None]).log_prob(x).numpy() + of_codes[:, y.argmax(axis=1)]  # [81, examples]
+    number = (second.encode(x).numpy().reshape(-1, 4) @ [27, 9, 3, 1]).astype(int)
+    found = kv.evaluation.log_likelihood(second, (x, y), verbose=0)
+    np.testing.assert_allclose(found.values, joint[number, np.arange(60)], rtol=1e-4)
+    assert (found.values < scipy.special.logsumexp(joint, axis=0)).all()
+    logs = second.evaluate(x, y, verbose=0, return_dict=True)
+    assert logs["kl"] == pytest.approx(-of_codes[number, y.argmax(axis=1)].mean(), rel=1e-4)
+    draws = second.sample_prior(np.repeat(np.eye(2), 2000, axis=0), seed=0).numpy().reshape(2, 2000, 4)
+    for label in range(2):
+        share = np.bincount((draws[label] @ [27, 9, 3, 1]).astype(int), minlength=81) / 2000
+        p = np.exp(of_codes[:, label])
+        assert np.all(np.abs(share - p) < 5 * np.sqrt(p * (1 - p) / 2000) + 1e-4)
+
+
+def test_a_prior_given_labels_learns_what_they_say_of_codes(tmp_path):
+    """More than a prior without them, by most of the log 2 nats of a label; images of a class are drawn, also reloaded.
+
+    The networks stay as they are. `generate` has the classes of its conditions.
+    """
+    model, x, y = labelled()
+    before, figures = model.get_weights(), {}
+    for name, make in {"label": given_label, "none": lambda: model.with_prior(pixel_cnn(levels=3))}.items():
+        keras.utils.set_random_seed(0)
+        second = make()
+        second.compile(keras.optimizers.Adam(2e-2))
+        second.fit(x, y, epochs=60, batch_size=20, verbose=0)
+        figures[name] = second.evaluate(x, y, verbose=0, return_dict=True)["kl"]
+        assert {id(weight) for weight in second.trainable_weights} == {id(weight) for weight in second.prior.weights}
+        if name == "label":
+            second.save(tmp_path / "second.keras")
+    assert 0.4 < figures["none"] - figures["label"] < 1.0
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    second = kv.load_model(tmp_path / "second.keras")
+    assert len(second.trainable_weights) == len(second.prior.weights)
+    wanted = np.repeat(np.eye(2, dtype="float32"), 50, axis=0)
+    images = second.generate(wanted, seed=1).numpy()
+    white_left = images[:, :, :2].mean(axis=(1, 2, 3)) > images[:, :, 2:].mean(axis=(1, 2, 3))
+    assert np.mean(white_left == (wanted[:, 0] == 1)) > 0.9
+
+
+def test_kept_codes_stand_beside_their_labels(monkeypatch):
+    """Arrays of pairs, what `keep` makes of them or of a dataset, and a dataset, encoded in each epoch: one history."""
+    model, x, y = labelled()
+    calls, ours = [], kv.VectorQuantized.codes_of
+    monkeypatch.setattr(kv.VectorQuantized, "codes_of", lambda *arguments: calls.append(1) or ours(*arguments))
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(20)
+    kept, labels = given_label().keep(dataset)
+    np.testing.assert_array_equal(labels, y)
+    np.testing.assert_array_equal(kept.codes["z"], model.encode(x))
+    in_batches = tf.data.Dataset.from_tensor_slices((kept, y)).batch(20)
+    of_pair, calls_of, histories = given_label().keep(x, y), {}, {}
+    forms = {
+        "arrays": (x, y),
+        "kept": (kept, labels),
+        "pair": (of_pair,),
+        "batches": (in_batches,),
+        "dataset": (dataset,),
+    }
+    for name, data in forms.items():
+        keras.utils.set_random_seed(0)
+        second = given_label()
+        second.compile(keras.optimizers.Adam(2e-2), run_eagerly=True)
+        calls.clear()
+        size = {} if len(data) == 1 and data[0] is not of_pair else {"batch_size": 20}
+        histories[name] = second.fit(*data, epochs=2, shuffle=False, verbose=0, validation_data=of_pair, **size).history
+        calls_of[name] = len(calls)
+        for key, values in histories[name].items():
+            np.testing.assert_allclose(values, histories["arrays"][key], rtol=1e-5, err_msg=f"{name}, {key}")
+    # Each `fit` looks at one example of zeros, before its first step.
+    assert calls_of["kept"] == calls_of["pair"] == calls_of["batches"] == 1
+    assert calls_of["arrays"] == 2
+    assert calls_of["dataset"] == 7
+
+
+def test_a_resumed_prior_given_labels_is_the_uninterrupted_one(tmp_path):
+    _, x, y = labelled()
+
+    def fit(folder, epochs):
+        keras.utils.set_random_seed(0)
+        second = given_label()
+        backup = kv.callbacks.BackupAndRestore(folder)
+        second.fit(x, y, epochs=epochs, batch_size=20, verbose=0, callbacks=[backup])
+        return second.get_weights()
+
+    whole = fit(tmp_path / "whole", 3)
+    fit(tmp_path / "parts", 1)
+    for ours, theirs in zip(fit(tmp_path / "parts", 3), whole, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_what_a_prior_given_labels_can_not_use_is_refused():
+    model, x, y = labelled()
+    with pytest.raises(ValueError, match=r"VQVAE\.with_conditional_prior needs weights: call fit, or build"):
+        small().with_conditional_prior(pixel_cnn(levels=3), 2)
+    second = given_label()
+    kept = second.keep(x, y)[0]
+    for data in (x, kept):
+        with pytest.raises(ValueError, match=r"ConditionalVQVAE needs the condition of each example as y"):
+            second.fit(data, verbose=0)
+    with pytest.raises(
+        ValueError, match=r"ConditionalVQVAE needs conditions of shape \(batch, 2\)\. Received: \(60, 3\)"
+    ):
+        second.fit(kept, np.zeros((60, 3)), verbose=0)
+    with pytest.raises(ValueError, match=r"ConditionalVQVAE needs finite conditions"):
+        second.generate(y * np.nan)
+    with pytest.raises(ValueError, match=r"ConditionalVQVAE needs observations for this\. Received: kept codes"):
+        second.reconstruct(kept)
+    joint = kv.ConditionalVQVAE(model.posterior, model.likelihood, pixel_cnn(levels=3), 2)
+    joint.compile()
+    with pytest.raises(
+        ValueError, match=r"ConditionalVQVAE\.fit needs observations where more than the prior is trained"
+    ):
+        joint.fit(kept, y, verbose=0)
+
+
+# --- several grids ----------------------------------------------------------------------------------------------------
+
+
 def two_levels(prior=None) -> kv.VQVAE2:
     """Four places of two codes below one place of three."""
     shape, fine, coarse = (4, 4, 1), (2, 2, 2), (1, 1, 2)
@@ -531,6 +684,62 @@ def test_a_prior_teaches_neither_the_codebook_above_nor_the_networks():
     assert [gradient for gradient in found[len(own) :] if gradient is not None] == []
 
 
+def test_no_draws_of_one_place_are_an_empty_answer():
+    """TensorFlow's convolutions fail on an empty batch of 1 x 1 places."""
+    model = two_levels()
+    model.build((None, 4, 4, 1))
+    assert {name: tuple(part.shape) for name, part in model.sample_prior(0).items()} == {
+        "z1": (0, 2, 2, 1),
+        "z2": (0, 1, 1, 1),
+    }
+    for method in (model.generate, model.sample):
+        assert method(0, seed=1).shape == (0, 4, 4, 1)
+        in_graph = tf.function(lambda count, method=method: method(count, seed=1), autograph=False)
+        assert in_graph(tf.constant(0)).shape == (0, 4, 4, 1)
+        np.testing.assert_allclose(in_graph(tf.constant(2)), method(2, seed=1), rtol=1e-5)
+
+
+class Lines(keras.utils.PyDataset):
+    """Kept codes, which Keras would take apart."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.kept
+
+
+def test_kept_codes_in_batches_are_not_taken_for_pairs():
+    """Though `KeptCodes` is a tuple of two: of a dataset they are what they were in memory."""
+    model, x = trained()
+    second = model.with_prior(pixel_cnn())
+    second.compile()
+    kept = second.keep(x)
+    expected = second.evaluate(kept, batch_size=8, verbose=0, return_dict=True)
+    dataset = tf.data.Dataset.from_tensor_slices(kept).batch(8)
+    assert second.evaluate(dataset, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-6)
+    history = second.fit(dataset, validation_data=dataset, verbose=0).history
+    assert np.isfinite(history["val_loss"][0])
+    needed = r"VQVAE\.fit needs KeptCodes alone in a tuple, \(kept,\), of which Keras takes nothing apart"
+    for data in (Lines(kept), iter([kept])):
+        with pytest.raises(ValueError, match=needed):
+            second.fit(data, verbose=0)
+
+
+def test_networks_that_can_not_be_copied_are_refused():
+    shape = (4, 4, 1)
+    halved = keras.Sequential([keras.layers.Lambda(lambda x: x / 2), kv.residual_encoder(shape, [4], blocks=1)])
+    model = small(posterior=kv.VectorQuantized((2, 2, 1), halved, levels=3, vector_size=2))
+    model.build((None, *shape))
+    message = r"VQVAE needs networks without Lambda layers.*a layer class of your own.*Received: lambda"
+    with pytest.raises(TypeError, match=message):
+        model.with_prior(pixel_cnn(levels=3))
+
+
 @pytest.mark.slow
 def test_second_stage_of_two_levels():
     model, x = two_levels(kv.UniformCategorical((2, 2, 1), levels=2)), binary_images((4, 4, 1), 40)
@@ -562,6 +771,10 @@ def test_what_two_levels_can_not_use_is_refused():
         model.decode(codes["z1"].numpy())
     with pytest.raises(ValueError, match=r"VQVAE2\.decode needs z2 that are 0, 1, \.\.\., 2\. Received"):
         model.decode(codes | {"z2": codes["z2"] + 3})
+    with pytest.raises(
+        ValueError, match=r"VQVAE2\.decode needs as many codes of each level.*z1 \(3, 2, 2, 1\), z2 \(4, 1"
+    ):
+        model.decode({"z1": codes["z1"][:3], "z2": codes["z2"]})
     kept = model.keep(x)
     with pytest.raises(ValueError, match=r"VQVAE2 needs codes z2 of shape \(batch, 1, 1, 1\)\. Received: None\."):
         model.fit(kept._replace(codes={"z1": kept.codes["z1"]}), verbose=0)

@@ -27,10 +27,13 @@ VARIANTS = (
     "Weighted",
 )
 
+CONDITIONAL = (kv.ConditionalVAE, kv.ConditionalVQVAE)
+OF_CODES = (kv.VQVAE, kv.ConditionalVQVAE)
 ABSTRACT = {kv.DistributionLayer, kv.Objective, kv.LatentVariableModel}
 
 LOAD = """
-import sys, numpy as np, keras, keras_vae
+import sys, numpy as np, keras, keras_vae, tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})  # as where the model was saved
 sys.path.insert(0, "tests")
 import cases
 folder = sys.argv[1]
@@ -112,17 +115,17 @@ def expected_answers(model, x, y, path) -> dict:
     table = has_columns(model)
     served |= columns_of(model, x) if table else {}
     served |= latents or {"z": model.encode(x)}
-    np.savez(path, **served | ({"codes": model.encode(x)} if isinstance(model, kv.VQVAE) else {}))
+    np.savez(path, **served | ({"codes": model.encode(x)} if isinstance(model, OF_CODES) else {}))
     answers = {"serving_default": {"mean": model.reconstruct(inputs)}}
     if not latents:
         return answers | {"encode": {"z": model.encode(x)}, "decode": {"mean": model.decode(model.encode(x)).mean()}}
-    count = y if isinstance(model, kv.ConditionalVAE) else 7
+    count = y if isinstance(model, CONDITIONAL) else 7
     draws = model.sample_prior(count, 5, 0.5)
-    draws = draws if isinstance(draws, dict) else {"codes" if isinstance(model, kv.VQVAE) else "z": draws}
+    draws = draws if isinstance(draws, dict) else {"codes" if isinstance(model, OF_CODES) else "z": draws}
     answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
     answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
     answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
-    if isinstance(model, kv.VQVAE):
+    if isinstance(model, OF_CODES):
         answers["encode"] = {"codes": model.encode(x)}
         answers["decode"] = {"mean": model.decode(model.encode(x)).mean()}
     elif isinstance(model, kv.VQVAE2):
@@ -169,7 +172,7 @@ def test_shapes(case):
             assert figure.dtype == tf.float32
         assert model.loss(trace).shape == (len(x),)
     assert model.predict(inputs, verbose=0).shape == x.shape
-    assert model.generate(y[:3] if isinstance(model, kv.ConditionalVAE) else 3, seed=0).shape == (3, *x.shape[1:])
+    assert model.generate(y[:3] if isinstance(model, CONDITIONAL) else 3, seed=0).shape == (3, *x.shape[1:])
 
 
 def test_gradients_reach_every_weight(case):
@@ -291,7 +294,7 @@ def check_xla_and_mixed_precision(case):
     if trace.latents:
         log_p, _ = model.importance_weights(model.as_inputs(x, y), 3, seed=1)
         assert np.isfinite(log_p).all()
-        means.append(model.generate(y[:3] if isinstance(model, kv.ConditionalVAE) else 3, seed=1))
+        means.append(model.generate(y[:3] if isinstance(model, CONDITIONAL) else 3, seed=1))
     assert {mean.dtype for mean in means} == {tf.as_dtype(model.likelihood.value_dtype)}
 
 

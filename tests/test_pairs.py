@@ -48,6 +48,10 @@ LIKELIHOODS = {
     "ZeroInflatedNegativeBinomial": (kv.ZeroInflatedNegativeBinomial, counts),
     "Categorical": (functools.partial(kv.Categorical, levels=4), levels),
     "DiscretizedLogistic": (functools.partial(kv.DiscretizedLogistic, levels=4, high=3.0), levels),
+    "DiscretizedLogisticMixture": (
+        functools.partial(kv.DiscretizedLogisticMixture, components=2, levels=4, high=3.0),
+        levels,
+    ),
 }
 LATENTS = {
     (posterior, prior): (REAL_POSTERIORS[posterior], REAL_PRIORS[prior])

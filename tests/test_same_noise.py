@@ -14,8 +14,8 @@ import keras_vae as kv
 from keras_vae.distributions import draws
 from keras_vae.noise import categorical, fold, gumbel, logistic
 
-DISCRETE = {"Bernoulli", "Categorical", "OneHotCategorical", "DiscretizedLogistic", "Poisson", "NegativeBinomial",
-            "ZeroInflatedNegativeBinomial"}  # fmt: skip
+DISCRETE = {"Bernoulli", "Categorical", "OneHotCategorical", "DiscretizedLogistic", "DiscretizedLogisticMixture",
+            "Poisson", "NegativeBinomial", "ZeroInflatedNegativeBinomial"}  # fmt: skip
 SLOW = {"NegativeBinomial", "ZeroInflatedNegativeBinomial", "AutoregressiveFlow", "Columns"}  # to compile
 
 

@@ -45,6 +45,21 @@ def logistic_masses(x, p, layer):
     if layer.components == 1:
         p = tf.concat([p, tf.zeros_like(p[..., :1])], axis=-1)
     loc, log_scale, logits = tf.split(p, 3, axis=-1)
+    return tf.reduce_logsumexp(component_masses(x, loc, log_scale, layer) + tf.nn.log_softmax(logits), axis=-1)
+
+
+def pixel_masses(x, p, layer):
+    """The same of two channels in two components, the second of which is moved by the first."""
+    red, green, *log_scales, logits, raw = tf.split(p, 6, axis=-1)  # [..., components] each
+    values = [(each - (layer.high + layer.low) / 2) * 2 / (layer.high - layer.low) for each in tf.unstack(x, axis=-1)]
+    locs = [red, green + tf.tanh(raw) * values[0][..., None]]
+    parts = zip(tf.unstack(x, axis=-1), locs, log_scales, strict=True)
+    masses = tf.add_n([component_masses(*part, layer) for part in parts])
+    return tf.reduce_logsumexp(masses + tf.nn.log_softmax(logits), axis=-1)
+
+
+def component_masses(x, loc, log_scale, layer):
+    """Of each component, in float64."""
     half, step = (layer.high - layer.low) / 2, (layer.high - layer.low) / (layer.levels - 1)
     s = half / 4 * tf.exp(reached(log_scale))
     loc, x = (layer.high + layer.low) / 2 + half * loc, x[..., None]
@@ -52,8 +67,7 @@ def logistic_masses(x, p, layer):
     above, below = x + step / 2 - loc, x - step / 2 - loc
     width = tf.where(step / s > 1e-9, tf.math.log(-tf.math.expm1(-step / s)), tf.math.log(step / s))
     inside = log_f(above) + log_not_f(below) + width
-    mass = tf.where(x == layer.low, log_f(above), tf.where(x == layer.high, log_not_f(below), inside))
-    return tf.reduce_logsumexp(mass + tf.nn.log_softmax(logits), axis=-1)
+    return tf.where(x == layer.low, log_f(above), tf.where(x == layer.high, log_not_f(below), inside))
 
 
 def negative_binomial(x, log_mean, log_count):
@@ -126,6 +140,7 @@ REAL = [-1e3, -1.0, 0.0, 0.25, 1e3]
 COUNTS = [0.0, 1.0, 2.0, 10.0]
 LEVELS = kv.DiscretizedLogistic(1, levels=5, low=-2.0, high=2.0)
 GREY = kv.DiscretizedLogistic(1, components=2)
+PIXEL = kv.DiscretizedLogisticMixture(2, components=2, levels=5, low=-2.0, high=2.0)
 
 # layer, log density in float64 of a value and raw outputs, values
 REFERENCES = {
@@ -167,6 +182,11 @@ REFERENCES = {
     ),
     "DiscretizedLogistic": (LEVELS, lambda x, p: logistic_masses(x, p, LEVELS), [-2.0, 0.0, 2.0]),
     "DiscretizedLogistic, mixture": (GREY, lambda x, p: logistic_masses(x, p, GREY), [0.0, 51 / 255, 1.0]),
+    "DiscretizedLogisticMixture": (
+        PIXEL,
+        lambda x, p: pixel_masses(x, p, PIXEL),
+        [[-2.0, -2.0], [0.0, 1.0], [2.0, 0.0], [-1.0, 2.0]],
+    ),
     "NormalMixture": (kv.NormalMixture(1, components=2), mixture, REAL),
     "PowerSpherical": (kv.PowerSpherical(3), power_spherical, [[0.6, 0.8, 0.0]]),
     "FullCovarianceNormal": (kv.FullCovarianceNormal(2), full_covariance, [[0.25, -1.0]]),

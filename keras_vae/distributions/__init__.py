@@ -8,7 +8,7 @@ from keras_vae.distributions.continuous import ContinuousBernoulli, Laplace, Log
 from keras_vae.distributions.correlated import FullCovarianceNormal, LowRankNormal
 from keras_vae.distributions.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from keras_vae.distributions.discrete import Bernoulli, Categorical, OneHotCategorical, UniformCategorical
-from keras_vae.distributions.discretized import DiscretizedLogistic
+from keras_vae.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from keras_vae.distributions.flow_priors import AutoregressiveFlow, CouplingFlow
 from keras_vae.distributions.flows import HouseholderFlow, InverseAutoregressiveFlow, PlanarFlow
 from keras_vae.distributions.grey_levels import GreyLevels
@@ -33,6 +33,7 @@ __all__ = [
     "ContinuousBernoulli",
     "CouplingFlow",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "DistributionLayer",
     "FiniteScalarQuantized",
     "FixedScaleNormal",

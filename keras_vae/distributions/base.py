@@ -198,7 +198,8 @@ class DistributionLayer(Serializable, keras.layers.Layer):
             rows.append(tf.reshape(part, [-1, *shape]))  # [rows, *context]
         if self.network is None:
             return rows[0], leading
-        return self.network(rows if len(rows) > 1 else rows[0]), leading
+        features = self.network(list(map(_some_rows, rows)) if len(rows) > 1 else _some_rows(rows[0]))
+        return features if rows[0].shape[0] else features[: tf.shape(rows[0])[0]], leading
 
     def compute_output_shape(self, context_shape=None) -> tuple:
         """Shape of one draw per context, for `summary()`."""
@@ -243,6 +244,14 @@ class DistributionLayer(Serializable, keras.layers.Layer):
                 f"{tuple(bad[0].tolist())}."
             )
         return values
+
+
+def _some_rows(rows: tf.Tensor) -> tf.Tensor:
+    """The rows, or one of zeros where there are none: convolutions fail on an empty batch of 1 x 1 places."""
+    if rows.shape[0] or len(rows.shape) < 3:
+        return rows
+    missing = tf.cast(tf.equal(tf.shape(rows)[0], 0), tf.int32)
+    return tf.pad(rows, [[0, missing], *[[0, 0]] * (len(rows.shape) - 1)])
 
 
 def check_spaces(owner: str, posterior: DistributionLayer, prior: DistributionLayer) -> None:

@@ -10,7 +10,7 @@ from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
-from keras_vae.models.vqvae import VQVAE, VQVAE2
+from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 
 __all__ = [
     "VAE",
@@ -18,6 +18,7 @@ __all__ = [
     "VQVAE2",
     "Autoencoder",
     "ConditionalVAE",
+    "ConditionalVQVAE",
     "FactorAnalysis",
     "Field",
     "HierarchicalVAE",

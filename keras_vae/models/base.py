@@ -14,7 +14,7 @@ from keras_vae.arguments import whole_number, whole_seed
 from keras_vae.keras_names import batches_trained, loss_mean
 from keras_vae.models.code_use import CodeUse
 from keras_vae.models.contract import KerasContract
-from keras_vae.models.inputs import Field
+from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.weights import WeightSums
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
@@ -418,12 +418,23 @@ class LatentVariableModel(KerasContract):
         _, sums, top = tf.while_loop(lambda done, *_: done < num_samples, add_chunk, start)
         return sums, top
 
-    def _as_batch(self, inputs):
-        """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told."""
-        batch = self.takes.of(type(self).__name__, inputs)
+    def _as_batch(self, inputs, takes: Inputs | None = None):
+        """`inputs`, in the structure of what `call` takes, as tensors; looked at where a user is who can be told.
+
+        Args:
+            inputs: arrays, frames or tensors.
+            takes: None, or a part of what `call` takes, which they are.
+        """
+        takes = self.takes if takes is None else takes
+        batch = takes.of(type(self).__name__, inputs)
         if tf.executing_eagerly() and not within_sampling():
-            self._check_batch(batch)
+            self._check_batch(takes, batch)
         return batch
+
+    def _parts(self, inputs) -> tuple:
+        """The observation, and what is given beside it where the model takes that."""
+        inputs = self._as_batch(inputs)
+        return inputs if self.takes.y is not None else (inputs,)
 
     def summary(self, *args, print_fn=None, **kwargs):
         """Prints Keras's table of layers, then the objective in words."""

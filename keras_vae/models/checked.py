@@ -153,9 +153,9 @@ class CheckedModel(Serializable, keras.Model):
             support.check(f"{type(self).__name__}.decode", z.numpy(), name)
         return z
 
-    def _check_batch(self, batch) -> None:
-        """Raises `ValueError` for tensors of what `call` takes that the model can not use."""
-        for field, value in zip(self.takes.fields, self.takes.flat(batch), strict=True):
+    def _check_batch(self, inputs: Inputs, batch) -> None:
+        """Raises `ValueError` for tensors of `inputs` that the model can not use."""
+        for field, value in zip(inputs.fields, inputs.flat(batch), strict=True):
             if field.is_instead(value):
                 continue
             in_units = field.observed is None or field.observed.other_units is None
@@ -175,8 +175,9 @@ class CheckedModel(Serializable, keras.Model):
         self._check_inputs(found.first)
         if not self.built:
             with self.distribute_strategy.scope():
-                shapes = tf.nest.map_structure(lambda array: (None, *array.shape[1:]), found.first)
-                self.build(shapes[0] if self.takes.y is not None else shapes)
+                x = found.first if self.takes.y is None else found.first[0]
+                shapes = tf.nest.map_structure(lambda array: (None, *array.shape[1:]), x)
+                self.build((None, *self.event_shape) if self.takes.stands_for_x(x) else shapes)
         self.check_missing(found.first)
         if self.compiled and (method == "fit" or not one_device(self.distribute_strategy)):
             self._create_variables(to_train=method == "fit")

@@ -11,10 +11,47 @@ from keras_vae.models.inputs import Field, Inputs, answers_frames
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.networks.shapes import as_shape
 from keras_vae.noise import fold
-from keras_vae.sampling import within_sampling
 
 
-class ConditionalVAE(SingleLatentModel):
+class ConditionalPrior(SingleLatentModel):
+    """A model whose prior is given a condition: what needs one for each draw, and a seed."""
+
+    condition_shape: tuple[int, ...]
+
+    @property
+    def condition(self) -> Field:
+        """What the model takes as y."""
+        return Field(self.condition_shape, "condition", words="conditions")
+
+    def prior_distribution(self, condition) -> tfd.Distribution:
+        """p(z | c), of batch shape (batch,), or () for a prior that ignores its condition."""
+        return self.prior(self._as_condition(condition))
+
+    def _as_condition(self, condition) -> tf.Tensor:
+        return self._as_batch(condition, Inputs(self.condition))
+
+    def sample_prior(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
+        """One draw from p(z | c) for each condition, shape (batch, *latent).
+
+        Args:
+            condition: shape (batch, *condition_shape).
+            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
+            temperature: 0 gives the mean of the prior, 1 its draws.
+        """
+        condition = self._as_condition(condition)
+        return self._draws_of_prior(tf.shape(condition)[0], (condition,), seed, temperature)
+
+    def generate(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
+        """Means of p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
+        return self.decode(self.sample_prior(condition, seed, temperature), condition).mean()
+
+    def sample(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
+        """Draws from p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
+        seed = self._as_seed(seed)
+        return self.decode(self.sample_prior(condition, seed, temperature), condition).sample(seed=fold(seed, 1))
+
+
+class ConditionalVAE(ConditionalPrior):
     """p(x, z | c) = p(x | z, c) p(z | c), with q(z | x, c) for inference: a density of x for each condition c.
 
     The condition is what Keras calls `y`: `fit(images, labels)`, `evaluate(images, labels)`, datasets of pairs. A label
@@ -56,8 +93,7 @@ class ConditionalVAE(SingleLatentModel):
     @property
     def takes(self) -> Inputs:
         """An observation, and its condition as y."""
-        condition = Field(self.condition_shape, "condition", words="conditions")
-        return Inputs(Field(self.likelihood.event_shape, observed=self.likelihood), y=condition)
+        return Inputs(Field(self.likelihood.event_shape, observed=self.likelihood), y=self.condition)
 
     def build(self, input_shape):
         """Creates the weights for data of shape (batch, *event); the shape of conditions is known."""
@@ -86,16 +122,6 @@ class ConditionalVAE(SingleLatentModel):
         z = self._as_latent(z, self.latent_shape, self.latent_support)
         return self.likelihood((z, self._as_condition(condition)))
 
-    def prior_distribution(self, condition) -> tfd.Distribution:
-        """p(z | c), of batch shape (batch,), or () for a prior that ignores its condition."""
-        return self.prior(self._as_condition(condition))
-
-    def _as_condition(self, condition) -> tf.Tensor:
-        condition = self.takes.y.tensor(type(self).__name__, condition)
-        if tf.executing_eagerly() and not within_sampling() and not self.takes.y.contains(condition):
-            self._check_field(self.takes.y, condition.numpy())
-        return condition
-
     @answers_frames
     def reconstruct(self, x, condition=None, seed=None) -> Any:
         """Mean of p(x | z, c), shape (batch, *event); the arguments are those of `VAE.reconstruct`.
@@ -104,23 +130,3 @@ class ConditionalVAE(SingleLatentModel):
         """
         x, condition = x if condition is None else (x, condition)
         return self._reconstruction(x, (condition,), seed)
-
-    def sample_prior(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
-        """One draw from p(z | c) for each condition, shape (batch, *latent).
-
-        Args:
-            condition: shape (batch, *condition_shape).
-            seed: None for fresh noise; an integer, a scalar tensor or int32 of shape (2,) for the same draws each time.
-            temperature: 0 gives the mean of the prior, 1 its draws.
-        """
-        condition = self._as_condition(condition)
-        return self._draws_of_prior(tf.shape(condition)[0], (condition,), seed, temperature)
-
-    def generate(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
-        """Means of p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
-        return self.decode(self.sample_prior(condition, seed, temperature), condition).mean()
-
-    def sample(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
-        """Draws from p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
-        seed = self._as_seed(seed)
-        return self.decode(self.sample_prior(condition, seed, temperature), condition).sample(seed=fold(seed, 1))

@@ -91,7 +91,7 @@ def given(owner: str, inputs: Inputs, x, y=None, sample_weight=None) -> Given:
         ValueError: for data of no examples, of another structure, and arrays that differ in length.
     """
     if not _in_memory(x):
-        batches, first = _peek(owner, x)
+        batches, first = _peek(owner, inputs, _whole(inputs, x))
         if first is not None:
             first = _read(owner, inputs, *first[:2])
         return Given(owner, None, batches, first)
@@ -174,7 +174,7 @@ def _weights(owner: str, sample_weight) -> np.ndarray | None:
     return weights.reshape(-1).astype(np.float32)
 
 
-def _peek(owner: str, x) -> tuple[Any, tuple | None]:
+def _peek(owner: str, inputs: Inputs, x) -> tuple[Any, tuple | None]:
     """`x`, as good as new, and its first batch, (x, y, sample_weight); None for what only Keras can read."""
     if isinstance(x, keras.utils.PyDataset):
         first = x[0] if len(x) else None
@@ -186,10 +186,22 @@ def _peek(owner: str, x) -> tuple[Any, tuple | None]:
             x = _chained(first, x)
     else:
         return x, None
+    if inputs.stands_for_x(first):
+        raise ValueError(
+            f"{owner} needs {type(first).__name__} alone in a tuple, (kept,), of which Keras takes nothing apart. "
+            f"Received: {type(first).__name__} from batches that are not a tf.data.Dataset."
+        )
     first = None if first is None else keras.utils.unpack_x_y_sample_weight(first)
     if first is None or any(leaf.shape[:1] == (0,) for leaf in tf.nest.flatten(first[0]) if hasattr(leaf, "shape")):
         raise ValueError(f"{owner} needs at least one example. Received: empty data.")
     return _without_texts(x), first
+
+
+def _whole(inputs: Inputs, x):
+    """A dataset of tuples that stand in the place of x, with each of them in a tuple: Keras would take them apart."""
+    if not isinstance(x, tf.data.Dataset) or not inputs.stands_for_x(x.element_spec):
+        return x
+    return x.map(tf.autograph.experimental.do_not_convert(lambda kept: (kept,)))
 
 
 def _without_texts(x):

@@ -168,11 +168,15 @@ class Inputs:
         """
         if self.y is None:
             return _as_declared(owner, "x", self.x, x, leaf)
-        if y is None and isinstance(x, tuple | list) and len(x) == 2:
+        if y is None and isinstance(x, tuple | list) and len(x) == 2 and not self.stands_for_x(x):
             x, y = x
         if y is None:
             y = self._no_targets(owner, x)
         return _as_declared(owner, "x", self.x, x, leaf), _as_declared(owner, "y", self.y, y, leaf)
+
+    def stands_for_x(self, given) -> bool:
+        """Whether this stands in the place of x, though it is a tuple."""
+        return isinstance(self.x, Field) and self.x.is_instead(given)
 
     def _no_targets(self, owner: str, x):
         """What stands for targets that were not given: NaN, where they are optional."""

@@ -133,7 +133,7 @@ class LinearGaussian(UnconditionalModel):
             self.check_data(np.asarray(x))
         x = tf.convert_to_tensor(x)
         if tf.executing_eagerly() and not within_sampling():
-            self._check_batch(x)
+            self._check_batch(self.takes, x)
         x = x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
         return tf.reshape(x, [-1, math.prod(self.event_shape)])
 

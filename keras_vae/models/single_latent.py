@@ -71,11 +71,6 @@ class SingleLatentModel(LatentVariableModel):
 
         return draw_trace
 
-    def _parts(self, inputs) -> tuple[tf.Tensor, ...]:
-        """The observation, and the condition where the model takes one."""
-        inputs = self._as_batch(inputs)
-        return inputs if self.takes.y is not None else (inputs,)
-
     def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
         """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""
         posterior = self.encode(x, *given)

@@ -1,6 +1,6 @@
 """Autoencoders whose latent variables are codes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -11,15 +11,17 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.codebooks import Quantized, Quantizer
 from keras_vae.distributions.temperature import tempered_draws
-from keras_vae.models.codes import CodeModel
-from keras_vae.models.inputs import answers_frames
-from keras_vae.models.single_latent import UnconditionalPrior, build_layers, check_parts
+from keras_vae.models.codes import CodeModel, check_quantizer
+from keras_vae.models.conditional import ConditionalPrior
+from keras_vae.models.inputs import Inputs, answers_frames
+from keras_vae.models.one_grid import OneGrid
+from keras_vae.models.single_latent import UnconditionalPrior, build_layers
+from keras_vae.networks.shapes import as_shape
 from keras_vae.noise import fold
 from keras_vae.serving import Rows, Signatures
-from keras_vae.trace import Trace
 
 
-class VQVAE(CodeModel, UnconditionalPrior):
+class VQVAE(OneGrid, UnconditionalPrior):
     """Vector-quantized variational autoencoder: p(x, z) = p(x | z) p(z), with codes z, and q(z | x) that is one point.
 
     The bound log p(x) >= log p(x | z) + log p(z) holds for the codes of x: its `kl` is -log p(z), of a uniform prior
@@ -52,95 +54,90 @@ class VQVAE(CodeModel, UnconditionalPrior):
     Reference: van den Oord, Vinyals & Kavukcuoglu 2017, arXiv:1711.00937.
     """
 
-    def __init__(
-        self,
-        posterior: Quantizer,
-        likelihood: DistributionLayer,
-        prior: DistributionLayer,
-        seed: int = 0,
-        **kwargs,
-    ):
-        super().__init__(seed=seed, **kwargs)
-        check_parts(self, posterior=posterior, likelihood=likelihood, prior=prior)
-        _check_quantizer(self, posterior)
-        self.posterior = posterior
-        self.likelihood = likelihood
-        self.prior = prior
-
-    @property
-    def latent_support(self):
-        """The codes: none lie between them."""
-        return self.posterior.support
-
-    def build(self, input_shape):
-        """Creates the weights of the three layers for data of shape (batch, *event)."""
-        self.check_shape(input_shape)
-        build_layers(
-            {
-                self.posterior: (None, *input_shape[1:]),
-                self.prior: None,
-                self.likelihood: (None, *self.posterior.params_shape),
-            }
-        )
-
-    @property
-    def quantizers(self) -> dict[str, Quantizer]:
-        """The posterior, as that of z."""
-        return {"z": self.posterior}
-
-    @property
-    def priors_by_name(self) -> dict[str, DistributionLayer]:
-        """The prior, as that of z."""
-        return {"z": self.prior}
-
-    def with_prior(self, prior: DistributionLayer) -> Self:
-        """The second stage: a model of frozen copies of the networks with another prior, which `fit` then trains.
-
-        Codes of arrays are found once, before the first epoch; see `keep` for datasets.
+    def with_conditional_prior(
+        self, prior: DistributionLayer, condition_shape: int | Sequence[int]
+    ) -> "ConditionalVQVAE":
+        """The second stage given a condition, such as a label: as `with_prior`, with a prior p(z | c).
 
         Args:
-            prior: p(z), not built yet: `PixelCNN((7, 7, 1), levels=256)`.
+            prior: p(z | c), a layer given c, not built yet: `PixelCNN((7, 7, 1), levels=256)`.
+            condition_shape: shape of one condition, 10 for a one-hot vector of ten classes.
         """
-        self._require_built("with_prior")
-        return self._frozen_copy(prior=prior)
-
-    def posteriors_of(self, x: tf.Tensor) -> dict[str, Quantized]:
-        """q(z | x), as that of z."""
-        return {"z": self.posterior(self.likelihood.standardized(x))}
-
-    def tracer(self, inputs, posterior: tfd.Distribution | None = None) -> Callable[[], Trace]:
-        """A function that returns the trace, see `VAE`; x is encoded here, or `posterior` stands for q(z | x)."""
-        if posterior is None:
-            return super().tracer(inputs)
-        return self._of_posteriors(self._observations(inputs), {"z": posterior})
-
-    def encode(self, x) -> tf.Tensor:
-        """The codes, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
-        return tf.cast(self.posteriors_of(self._observations(x))["z"].codes, tf.int32)
-
-    def decode(self, codes) -> tfd.Distribution:
-        """p(x | codes), batch shape (...), for codes of shape (..., *grid, codes of each place)."""
-        codes = self._as_latent(codes, self.latent_shape, self.latent_support, "codes")
-        return self.likelihood(self.posterior.embed(codes))
+        self._require_built("with_conditional_prior")
+        return self._frozen_copy(ConditionalVQVAE, prior=prior, condition_shape=condition_shape)
 
     def prior_distribution(self) -> tfd.Distribution:
         """p(z), of batch shape ()."""
         return self.prior()
 
-    @answers_frames
-    def reconstruct(self, x) -> Any:
-        """Mean of p(x | codes of x), shape (batch, *event); of a frame a frame."""
-        return self.decode(self.encode(x)).mean()
-
     def sample_prior(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws of codes from p(z), int32, shape (count, *grid, codes of each place); see `VAE.sample_prior`."""
-        return tf.cast(super().sample_prior(count, seed, temperature), tf.int32)
+        return super().sample_prior(count, seed, temperature)
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: `codes`, int32, stand for `z`."""
         codes = Rows("codes", self.latent_shape, self.latent_support, "int32")
         make = Signatures(self, codes, **limits)
         return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
+
+
+class ConditionalVQVAE(OneGrid, ConditionalPrior):
+    """p(x, z | c) = p(x | z) p(z | c): a `VQVAE` whose prior of the codes, and nothing else, is given a condition.
+
+    The second stage of a `VQVAE`, `vqvae.with_conditional_prior(PixelCNN(...), 10)`, draws images of a class. The
+    condition is what Keras calls `y`: `fit(images, labels)`, datasets of pairs. A label is given as a one-hot vector.
+
+    Args:
+        posterior, likelihood: as of a `VQVAE`.
+        prior: p(z | c), a layer given c, of the same event shape and as many levels: `PixelCNN`, which takes a vector
+            as it is, or `Categorical`; one that ignores its context, such as `UniformCategorical`, is fine.
+        condition_shape: shape of one condition, 10 for a one-hot vector of ten classes.
+        seed: integer, of the noise of training and evaluation.
+        **kwargs: `name`, `trainable` and `dtype` of a Keras model.
+
+    Raises:
+        TypeError: for an argument that is not a distribution layer, and for another posterior.
+        ValueError: for a prior of another event shape, or fewer levels, and, in use, for conditions that are missing or
+            of another shape.
+
+    Reference: van den Oord et al. 2016, arXiv:1606.05328 (a PixelCNN given a label); van den Oord, Vinyals &
+    Kavukcuoglu 2017, arXiv:1711.00937.
+    """
+
+    def __init__(
+        self,
+        posterior: Quantizer,
+        likelihood: DistributionLayer,
+        prior: DistributionLayer,
+        condition_shape: int | Sequence[int],
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(posterior, likelihood, prior, seed, **kwargs)
+        self.condition_shape = as_shape(condition_shape, type(self).__name__)
+
+    @property
+    def takes(self) -> Inputs:
+        """Observations, or what `keep` has made of them, and conditions as y."""
+        return Inputs(super().takes.x, y=self.condition)
+
+    def decode(self, codes, condition=None) -> tfd.Distribution:
+        """p(x | codes), batch shape (...), as of a `VQVAE`; the condition is not used."""
+        return super().decode(codes)
+
+    @answers_frames
+    def reconstruct(self, x, condition=None) -> Any:
+        """Mean of p(x | codes of x), shape (batch, *event); x may be the pair (x, condition), of which x is used."""
+        x = x[0] if isinstance(x, tuple) and len(x) == 2 and not self.takes.stands_for_x(x) else x
+        return super().reconstruct(x)
+
+    def serving_signatures(self, **limits: int) -> dict:
+        """What `export` writes, see `VQVAE`; `encode` and `decode` take no condition."""
+        codes = Rows("codes", self.latent_shape, self.latent_support, "int32")
+        of_codes = Signatures(self, codes, **limits)
+        of_codes.given = []
+        given = Signatures(self, codes, **limits).of("serving_default", "generate", "sample", "log_likelihood")
+        return given | of_codes.of("encode", "decode")
 
 
 class VQVAE2(CodeModel):
@@ -204,7 +201,7 @@ class VQVAE2(CodeModel):
             if not isinstance(layer, DistributionLayer):
                 raise TypeError(f"{title} needs distribution layers, such as Bernoulli(...). Received: {layer!r}.")
         for posterior, prior in zip(posteriors, priors, strict=True):
-            _check_quantizer(self, posterior)
+            check_quantizer(self, posterior)
             if posterior.event_shape != prior.event_shape:
                 raise ValueError(
                     f"{title} needs a prior and a posterior of one event shape at each level. "
@@ -266,7 +263,7 @@ class VQVAE2(CodeModel):
             priors: p(z1 | z2), ..., p(zL), not built yet.
         """
         self._require_built("with_priors")
-        return self._frozen_copy(priors=priors)
+        return self._frozen_copy(type(self), priors=priors)
 
     def encode(self, x) -> dict[str, tf.Tensor]:
         """The codes by name, int32, shape (batch, *grid, codes of each place), of x of shape (batch, *event)."""
@@ -279,12 +276,13 @@ class VQVAE2(CodeModel):
         if not isinstance(codes, dict) or set(codes) != set(self.names):
             found = ", ".join(codes) if isinstance(codes, dict) else type(codes).__name__
             raise ValueError(f"{title}.decode needs codes by name: {', '.join(self.names)}. Received: {found}.")
-        return self.likelihood(
-            [
-                layer.embed(self._as_latent(codes[name], layer.event_shape, layer.support, name))
-                for name, layer in zip(self.names, self.posteriors, strict=True)
-            ]
-        )
+        pairs = list(zip(self.names, self.posteriors, strict=True))
+        parts = [self._as_latent(codes[name], layer.event_shape, layer.support, name) for name, layer in pairs]
+        first, *others = [part.shape[: -len(layer.event_shape)] for part, (_, layer) in zip(parts, pairs, strict=True)]
+        if not all(first[len(first) - len(other) :].is_compatible_with(other) for other in others):
+            found = ", ".join(f"{name} {tuple(part.shape)}" for name, part in zip(self.names, parts, strict=True))
+            raise ValueError(f"{title}.decode needs as many codes of each level. Received: {found}.")
+        return self.likelihood([layer.embed(part) for part, (_, layer) in zip(parts, pairs, strict=True)])
 
     @answers_frames
     def reconstruct(self, x) -> Any:
@@ -327,11 +325,3 @@ class VQVAE2(CodeModel):
         ]
         make = Signatures(self, codes, **limits)
         return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
-
-
-def _check_quantizer(model: CodeModel, posterior) -> None:
-    if not isinstance(posterior, Quantizer):
-        raise TypeError(
-            f"{type(model).__name__} needs a posterior whose draws are codes, such as VectorQuantized((7, 7, 1), "
-            f"network). Received: {posterior!r}."
-        )

@@ -1,5 +1,7 @@
 """Networks over a grid whose features at a place see the places before it, in the order in which one reads."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -16,7 +18,8 @@ class CausalGrid(Serializable, keras.layers.Layer):
 
     Called with `inputs`, shape (batch, rows, columns, filters), and, where it was built for one, `context`, shape
     (batch, rows, columns, size) or (batch, size), which all places see; returns features of the inputs' shape. `walk`
-    gives the same features place by place, where the inputs are only known after it; convolutions are computed once.
+    gives the same features place by place, where the inputs are only known after it; convolutions, keys and values are
+    computed once.
 
     With attention heads, each place then also looks at the features of all places before it and of itself, each beside
     the input of the place before it and its row and column, from -1 to 1.
@@ -73,11 +76,15 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 self.given.append(keras.layers.Dense(both, use_bias=False, **options))
                 self.given[-1].build((None, context_shape[-1]))
         if self.attention_heads:
-            size, options = self.filters // self.attention_heads, options | {"output_shape": self.filters}
-            self.attention = keras.layers.MultiHeadAttention(self.attention_heads, size, **options)
-            rows, columns = inputs_shape[1:3]
-            seen = (None, rows * columns, 2 * self.filters + 2)
-            self.attention.build(seen, seen)
+            self.query, self.keys_and_values, self.attended = (
+                keras.layers.Dense(units, **options) for units in (self.filters, width, self.filters)
+            )
+            for layer, size in (
+                (self.query, width + 2),
+                (self.keys_and_values, width + 2),
+                (self.attended, self.filters),
+            ):
+                layer.build((None, None, size))
 
     def call(self, inputs, context=None):
         above, left = tf.pad(inputs, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1], _shifted(inputs)
@@ -92,24 +99,47 @@ class CausalGrid(Serializable, keras.layers.Layer):
                 above += _gated(seen + of_above)
         if not self.attention_heads:
             return left
-        shape = tf.shape(left)
-        features, before = (tf.reshape(each, [shape[0], -1, self.filters]) for each in (left, inputs))
+        count = left.shape[1] * left.shape[2]
+        features, before = (tf.reshape(each, [-1, count, self.filters]) for each in (left, inputs))
         before = tf.pad(before, [[0, 0], [1, 0], [0, 0]])[:, :-1]
-        seen = self._remembered(features, before, _coordinates(*left.shape[1:3], left.dtype))
-        return left + tf.reshape(self.attention(seen, seen, use_causal_mask=True), shape)
+        seen = _seen(features, before, _coordinates(*left.shape[1:3], left.dtype))
+        places = tf.range(count)
+        found = self._attention(seen, self._keys_and_values(seen), places <= places[:, None])
+        return left + tf.reshape(found, tf.shape(left))
 
-    def _remembered(self, features, before, coordinates):
-        """What attention sees of places, shape (..., 2 filters + 2): features, the input before them, and where."""
-        coordinates += tf.zeros_like(features[..., :2])
-        return tf.concat([features, before, coordinates], axis=-1)
+    def _by_head(self, features: tf.Tensor) -> tf.Tensor:
+        """From (batch, places, filters) to (batch, heads, places, filters of a head)."""
+        split = tf.reshape(
+            features, [-1, features.shape[1], self.attention_heads, self.filters // self.attention_heads]
+        )
+        return tf.transpose(split, [0, 2, 1, 3])
 
-    def _attended(self, features, before, coordinates, step, memory):
-        """As the attention of `call`, at place `step`: features, shape (number, filters), and the new memory."""
-        now = self._remembered(features, before, coordinates)[:, None]
-        places = tf.range(memory.shape[1])
-        memory = tf.ensure_shape(tf.where((places == step)[:, None], now, memory), memory.shape)
-        found = self.attention(now, memory, attention_mask=(places <= step)[None, None])
-        return features + found[:, 0], memory
+    def _keys_and_values(self, seen: tf.Tensor) -> list[tf.Tensor]:
+        """Of places, by head."""
+        return [self._by_head(part) for part in tf.split(self.keys_and_values(seen), 2, axis=-1)]
+
+    def _attention(self, seen: tf.Tensor, memories: Sequence[tf.Tensor], allowed: tf.Tensor) -> tf.Tensor:
+        """What places find at others, shape (batch, places, filters).
+
+        Args:
+            seen: of the places, shape (batch, places, 2 filters + 2).
+            memories: keys and values of the others, by head.
+            allowed: which of the others each place looks at, shape (places, others).
+        """
+        keys, values = memories
+        query = self._by_head(self.query(seen)) * (self.filters // self.attention_heads) ** -0.5
+        scores = tf.cast(tf.matmul(query, keys, transpose_b=True), tf.float32)  # [batch, heads, places, others]
+        weights = tf.nn.softmax(tf.where(allowed, scores, -float("inf")))
+        found = tf.transpose(tf.matmul(tf.cast(weights, values.dtype), values), [0, 2, 1, 3])
+        return self.attended(tf.reshape(found, [-1, found.shape[1], self.filters]))
+
+    def _attended(self, features, before, coordinates, step, memories):
+        """As the attention of `call`, at place `step`: features, shape (number, filters), and the new memories."""
+        now = _seen(features, before, coordinates)[:, None]
+        places = tf.range(memories[0].shape[2])
+        pairs = zip(self._keys_and_values(now), memories, strict=True)
+        memories = [tf.ensure_shape(tf.where((places == step)[:, None], new, old), old.shape) for new, old in pairs]
+        return features + self._attention(now, memories, (places <= step)[None])[:, 0], memories
 
     def _is_last(self, block: int) -> bool:
         """Nothing reads the vertical features of that block."""
@@ -163,8 +193,7 @@ class CausalGrid(Serializable, keras.layers.Layer):
                     left += self.out[block](_gated(found))
                 if memories:
                     last = tf.where(column == 0, before[:, -1], start)
-                    left, memory = self._attended(left, last, where[step], step, *memories)
-                    memories = [memory]
+                    left, memories = self._attended(left, last, where[step], step, memories)
                 values, following = choose(left, step)
                 following = tf.ensure_shape(following, start.shape)
                 written = chosen.write(column, values), inputs.write(column, following)
@@ -182,8 +211,9 @@ class CausalGrid(Serializable, keras.layers.Layer):
 
         start = tf.zeros([number, columns, self.filters], self.compute_dtype)
         empty = [tf.zeros([number, self.reach - 1, columns, self.filters], self.compute_dtype)] * self.blocks
-        memory = tf.zeros([number, rows * columns, 2 * self.filters + 2], self.compute_dtype)
-        memories, lines = [memory] if self.attention_heads else [], tf.TensorArray(tf.float32, rows)
+        of_head = self.filters // max(self.attention_heads, 1)
+        memory = tf.zeros([number, self.attention_heads, rows * columns, of_head], self.compute_dtype)
+        memories, lines = [memory] * 2 if self.attention_heads else [], tf.TensorArray(tf.float32, rows)
         _, _, _, _, lines = tf.while_loop(
             lambda row, *_: row < rows, walk_row, [tf.constant(0), start, empty, memories, lines]
         )
@@ -198,6 +228,12 @@ def _coordinates(rows: int, columns: int, dtype) -> tf.Tensor:
     """Row and column of each place, from -1 to 1, shape (places, 2)."""
     both = tf.meshgrid(tf.linspace(-1.0, 1.0, rows), tf.linspace(-1.0, 1.0, columns), indexing="ij")
     return tf.cast(tf.reshape(tf.stack(both, axis=-1), [-1, 2]), dtype)
+
+
+def _seen(features, before, coordinates) -> tf.Tensor:
+    """What attention sees of places, shape (..., 2 filters + 2): features, the input before them, and where."""
+    coordinates += tf.zeros_like(features[..., :2])
+    return tf.concat([features, before, coordinates], axis=-1)
 
 
 def _shifted(inputs: tf.Tensor) -> tf.Tensor:
