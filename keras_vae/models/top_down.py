@@ -124,7 +124,7 @@ class TopDownBlock(Serializable, keras.layers.Layer):
                 self.enlarge.build((None, *above_shape))
         small = 1 / math.sqrt(self.depth)
         self.of_prior = Bottleneck(self.filters + 2 * self.latent_size, hidden, self.activation, 0.01, **policy)
-        self.of_posterior = Bottleneck(2 * self.latent_size, hidden, self.activation, small, **policy)
+        self.of_posterior = Bottleneck(2 * self.latent_size, hidden, self.activation, 1.0, **policy)
         self.residual = Bottleneck(self.filters, hidden, self.activation, small, **policy)
         start = keras.initializers.RandomNormal(stddev=small / math.sqrt(self.latent_size))
         self.project = keras.layers.Dense(self.filters, kernel_initializer=start, use_bias=False, dtype="float32")
