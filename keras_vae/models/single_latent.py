@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces, dimensions
 from keras_vae.distributions.codebooks import check_no_codes
+from keras_vae.distributions.standardized import mean_for_networks
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
@@ -90,8 +91,7 @@ class SingleLatentModel(LatentVariableModel):
         count = [1] if prior.batch_shape.rank else [1, dimensions(x)[0]]
         drawn = draw_from(prior, count, current_sampler().next_seed()).value  # [1, batch, *latent]
         z = tf.concat([drawn, *map(tf.stop_gradient, inferred)], axis=0)
-        seen = self.likelihood.standardized
-        return seen(x), seen(self.decode(z, *given).mean())
+        return self.likelihood.standardized(x), mean_for_networks(self.decode(z, *given))
 
     def _parts(self, inputs) -> tuple[tf.Tensor, ...]:
         """The observation, and the condition where the model takes one."""

@@ -72,7 +72,10 @@ class Adversarial(Objective):
     def losses(self, trace: Trace) -> dict[str, tf.Tensor]:
         """That of the critic, and those of the objective."""
         real, generated = trace.real_and_generated()
-        real, generated = self._logits(real[tf.newaxis], in_training())[0], self._logits(generated, in_training())
+        real, generated = (
+            self._logits(real[tf.newaxis], in_training())[0],
+            self._logits(tf.stop_gradient(generated), in_training()),
+        )
         loss = tf.math.softplus(-real) + tf.reduce_mean(tf.math.softplus(generated), axis=0)  # [batch]
         return {"critic": loss} | (self.objective.losses(trace) if self.objective else {})
 
