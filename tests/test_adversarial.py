@@ -8,7 +8,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import tensorflow as tf
-from cases import GANS, binary_images, conditional, critic, decoder, encoder, gan, image_vae, one_hot, sparse
+from cases import GANS, binary_images, conditional, critic, decoder, encoder, gan, hierarchy, image_vae, one_hot, sparse
 from test_conformance import (  # noqa: F401 (these run on the cases of this file)
     test_config_round_trip,
     test_gradients_reach_every_weight,
@@ -347,16 +347,17 @@ def test_terms_of_the_model_keep_their_weights():
         assert logs[-1]["loss"] == pytest.approx(bound + 3 * logs[-1]["size"], rel=1e-5)
 
 
-def test_codes_too_are_decoded_for_a_critic():
-    """VQ-GAN, in short."""
-    shape = (8, 8, 1)
-    codes = kv.VectorQuantized((4, 4, 1), kv.residual_encoder(shape, [4], blocks=1), levels=6, vector_size=3)
-    likelihood = kv.Bernoulli(shape, kv.residual_decoder((4, 4, 3), shape, [4], blocks=1))
-    model = kv.VQVAE(codes, likelihood, kv.UniformCategorical((4, 4, 1), levels=6))
-    objective = kv.Weighted(kv.Adversarial(critic(shape), kv.ELBO()), {"commitment": 0.25})
-    model.compile({"model": "adam", "critic": "adam"}, objective)
-    with pytest.raises(TypeError, match="Adversarial needs a model whose trace has real_and_generated"):
-        model.fit(binary_images(), verbose=0)
+def test_the_images_of_a_trace_are_made_once_and_only_when_asked_for():
+    model, seen = vector_vae(), []
+    decode = type(model).decode
+    model.decode = lambda z: seen.append(z.shape) or decode(model, z)
+    with sampling(1, fold(0)):
+        trace = model(VECTORS)
+        assert seen == [(1, 24, 2)]
+        assert model.loss.losses(trace).keys() == {"critic"}
+        with scheduled({}):
+            model.loss(trace)
+    assert seen == [(1, 24, 2), (2, 24, 2)]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -405,10 +406,10 @@ def test_what_can_not_be_trained_is_refused():
     model = vector_vae(kv.Adversarial(critic(5)))
     with pytest.raises(TypeError, match=r"needs an objective for the encoder .*Received: objective=None"):
         model.fit(VECTORS, verbose=0)
-    autoencoder = kv.Autoencoder(keras.layers.Dense(2), kv.FixedScaleNormal(5))
-    autoencoder.compile("adam", kv.Adversarial(critic(5), kv.ELBO()))
-    with pytest.raises(TypeError, match="Adversarial needs a model whose trace has real_and_generated"):
-        autoencoder.fit(VECTORS, verbose=0)
+    for other in (kv.Autoencoder(keras.layers.Dense(2), kv.FixedScaleNormal(5)), hierarchy()):
+        other.compile("adam", kv.Adversarial(critic(5), kv.ELBO()))
+        with pytest.raises(TypeError, match="Adversarial needs a model whose trace has real_and_generated"):
+            other.fit(binary_images((5,)), verbose=0)
     model = vector_vae(kv.Adversarial(keras.layers.Dense(3), kv.ELBO()))
     with pytest.raises(ValueError, match=re.escape("to one logit, (batch, 1). Received: a critic to ('batch', 3)")):
         model.fit(VECTORS, verbose=0)

@@ -88,14 +88,20 @@ class GAN(UnconditionalPrior):
             "log p(x). Received: examples to score or to encode; a VAE can, generate and sample need none."
         )
 
-    encode = reconstruct = tracer
+    def encode(self, x, *given, **options) -> NoReturn:
+        """Raises `TypeError`, as `tracer`."""
+        self.tracer(x)
+
+    def reconstruct(self, inputs) -> NoReturn:
+        """Raises `TypeError`, as `tracer`."""
+        self.tracer(inputs)
 
     def check_missing(self, inputs) -> None:
-        """Nothing: what a critic makes of missing values its loss says."""
+        """Nothing: a critic that does not take missing values has a loss that is not finite."""
 
     def work_of(self, inputs) -> tf.Tensor:
         """What a draw of the prior for each example makes."""
-        return self.call(inputs).real_and_generated()
+        return self._real_and_generated(self._as_batch(inputs), self.prior())
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: nothing that needs an encoder."""

@@ -71,18 +71,24 @@ class Adversarial(Objective):
 
     def losses(self, trace: Trace) -> dict[str, tf.Tensor]:
         """That of the critic, and those of the objective."""
-        real, generated = trace.real_and_generated()
-        real, generated = (
-            self._logits(real[tf.newaxis], in_training())[0],
-            self._logits(tf.stop_gradient(generated), in_training()),
-        )
-        loss = tf.math.softplus(-real) + tf.reduce_mean(tf.math.softplus(generated), axis=0)  # [batch]
+        real, generated = self._real_and_generated(trace)
+        of_real = self._logits(real[tf.newaxis], in_training())[0]  # [batch]
+        of_generated = self._logits(tf.stop_gradient(generated), in_training())  # [draws, batch]
+        loss = tf.math.softplus(-of_real) + tf.reduce_mean(tf.math.softplus(of_generated), axis=0)
         return {"critic": loss} | (self.objective.losses(trace) if self.objective else {})
 
     def _generator_loss(self, trace: Trace) -> tf.Tensor:
         """-log sigmoid(critic(G)), nats, shape (batch,)."""
-        _, generated = trace.real_and_generated()
+        _, generated = self._real_and_generated(trace)
         return tf.reduce_mean(tf.math.softplus(-self._logits(generated, training=False)), axis=0)
+
+    def _real_and_generated(self, trace: Trace) -> tuple[tf.Tensor, tf.Tensor]:
+        if trace.real_and_generated is None:
+            raise TypeError(
+                "Adversarial needs a model whose trace has real_and_generated, such as VAE, ConditionalVAE or GAN. "
+                "Received: one without."
+            )
+        return trace.real_and_generated()
 
     def _logits(self, observations: tf.Tensor, training: bool) -> tf.Tensor:
         """What the critic says of observations, float32, shape (draws, batch)."""
@@ -101,11 +107,7 @@ class Adversarial(Objective):
 
     def check(self, trace: Trace) -> None:
         """Refuses models that do not generate, and what the objective refuses."""
-        if trace.real_and_generated is None:
-            raise TypeError(
-                "Adversarial needs a model whose trace has real_and_generated, such as VAE, ConditionalVAE or GAN. "
-                "Received: one without."
-            )
+        self._real_and_generated(trace)
         if self.objective is not None:
             self.objective.check(trace)
         elif trace.likelihood is not None:
