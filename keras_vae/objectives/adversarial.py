@@ -17,13 +17,14 @@ class Adversarial(Objective):
 
     The critic minimises -log sigmoid(critic(x)) - log(1 - sigmoid(critic(G))) for data x and what the model makes, G:
     means of p(x | z) for z of the prior and, where the model has an encoder, for z of q(z | x), half of each. At its
-    best the critic is log p(x) - log p(G = x). Its gradient trains the decoder, and a prior that learns, but not the
-    encoder. It looks at observations alone, in the units that networks see, also where a model has a condition.
+    best the critic is the log-density of data less that of G. The generator's loss trains the decoder, and a prior that
+    learns, but not the encoder (unless the prior is made of it). The critic looks at observations alone, in the units
+    that networks see, also where a model has a condition.
 
     In training the loss is that sum. The critic moves, so that the second term of different epochs can not be compared:
     evaluation has the objective alone, where there is one. The logs have the loss of the critic as `loss_critic`,
-    2 log 2 = 1.386 nats where it can tell nothing. It has a state of training in its own loss alone: the generator
-    meets it as it is in evaluation, without dropout and with moving means.
+    2 log 2 = 1.386 nats where it can tell nothing. Dropout and batch statistics of the critic belong to its own loss:
+    the generator meets it as it is in evaluation.
 
     Args:
         critic: a Keras network from observations, shape (batch, *event), to one logit, shape (batch, 1); its group
