@@ -31,6 +31,7 @@ import keras_vae as kv
 
 LATENTS = 32
 PROBED, SCORED = 10_000, 500  # examples, at most
+GAN_RATE = 3e-4
 
 
 def units(shape) -> list[int]:
@@ -97,7 +98,7 @@ def train_gan(data, shape, options) -> tuple[kv.GAN, float]:
     """The same decoder without an encoder, against the critic with layers of norm 1: else it makes one image only."""
     judge = critic(shape, keras.layers.SpectralNormalization)
     model = kv.GAN(decoder(shape), kv.StandardNormal(LATENTS), options.seed)
-    return model, fit(model, data, options, kv.Adversarial(judge), options.epochs, options.rate)
+    return model, fit(model, data, options, kv.Adversarial(judge), options.epochs, GAN_RATE)
 
 
 def train_vqvae(data, shape, options) -> tuple[kv.VQVAE, float]:
