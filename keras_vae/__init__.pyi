@@ -46,6 +46,7 @@ from keras_vae.distributions import VampPrior as VampPrior
 from keras_vae.distributions import VectorQuantized as VectorQuantized
 from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
+from keras_vae.models import GAN as GAN
 from keras_vae.models import VAE as VAE
 from keras_vae.models import VQVAE as VQVAE
 from keras_vae.models import VQVAE2 as VQVAE2
@@ -81,6 +82,7 @@ from keras_vae.networks import residual_encoder as residual_encoder
 from keras_vae.objectives import ELBO as ELBO
 from keras_vae.objectives import IWAE as IWAE
 from keras_vae.objectives import VIMCO as VIMCO
+from keras_vae.objectives import Adversarial as Adversarial
 from keras_vae.objectives import BetaTC as BetaTC
 from keras_vae.objectives import Capacity as Capacity
 from keras_vae.objectives import DoublyReparameterized as DoublyReparameterized

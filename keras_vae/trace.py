@@ -175,7 +175,8 @@ class Trace:
 
     Attributes:
         observed: the data, shape (batch, *event), float32, or whatever the log_prob of the likelihood takes.
-        likelihood: p(x | z), batch shape (samples, batch).
+        likelihood: p(x | z), batch shape (samples, batch); None for a model without an encoder, whose draws of z are of
+            no example.
         latents: the latent variables by name; empty for a model without any.
         terms: what else is minimised, by name: commitment, supervised, ..., each of shape (samples, batch) or
             (batch,). Objectives add them to the loss, with the weights of `Weighted`; they are no part of the bound.
@@ -184,6 +185,9 @@ class Trace:
             in nats for each of them.
         uses: how often each example uses each code, by the name of the latent variable, shape (batch, codes of each
             place, levels): the logs have their perplexity.
+        real_and_generated: None, or a function to what a critic is to tell apart, computed when it is first asked for:
+            the data as networks are to see them, shape (batch, *event), and means of p(x | z) in the same units, shape
+            (draws, batch, *event). Their gradient reaches the decoder, and the prior, but no encoder.
     """
 
     observed: tf.Tensor
@@ -193,6 +197,7 @@ class Trace:
     context: Any = None
     units: dict[str, tf.Tensor] = field(default_factory=dict)
     uses: dict[str, tf.Tensor] = field(default_factory=dict)
+    real_and_generated: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None
 
     @property
     def seen(self):
@@ -201,7 +206,16 @@ class Trace:
 
     @cached_property
     def log_likelihood(self) -> tf.Tensor:
-        """log p(x | z) at the draws, nats, shape (samples, batch)."""
+        """log p(x | z) at the draws, nats, shape (samples, batch).
+
+        Raises:
+            TypeError: for a trace without a likelihood.
+        """
+        if self.likelihood is None:
+            raise TypeError(
+                "log p(x | z) needs a model that infers z of an example. Received: a trace without a likelihood, such "
+                "as that of GAN."
+            )
         return self.likelihood.log_prob(self.observed)
 
     @cached_property

@@ -111,6 +111,16 @@ def conditional_codes() -> kv.ConditionalVQVAE:
     return kv.ConditionalVQVAE(model.posterior, model.likelihood, prior, condition_shape=3)
 
 
+def top_down() -> kv.TopDownVAE:
+    """Two blocks on two grids."""
+    shape = (8, 8, 1)
+    return kv.TopDownVAE(
+        encoder=kv.bottom_up_encoder(shape, strides=[2, 4], filters=[4, 6], blocks=1),
+        blocks=[kv.TopDownBlock((1, 1), 6, latent_size=3), kv.TopDownBlock((4, 4), 4, latent_size=2)],
+        likelihood=kv.Bernoulli(shape, keras.layers.Conv2DTranspose(3, 2, strides=2)),
+    )
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -121,6 +131,21 @@ class SparseVAE(kv.VAE):
     def call(self, inputs, training=None) -> kv.Trace:
         trace = super().call(inputs, training)
         return replace(trace, terms={"size": tf.reduce_sum(tf.abs(trace.latents["z"].value), axis=-1)})
+
+
+def critic(shape) -> keras.Model:
+    """Of vectors or images, with dropout on the noise of the model."""
+    layers = [keras.layers.Flatten(), keras.layers.Dense(8, "tanh"), kv.Dropout(0.2), keras.layers.Dense(1)]
+    return keras.Sequential([keras.Input(shape if isinstance(shape, tuple) else (shape,)), *layers])
+
+
+def gan() -> kv.GAN:
+    return kv.GAN(kv.GreyLevels(kv.DiscretizedLogistic((8, 8, 1), decoder(3), levels=2)), kv.Normal(3))
+
+
+def means(model, x, y=None):
+    """Means of p(x | z) for a batch: reconstructions, or of a model without an encoder draws of its own."""
+    return model.generate(len(x), seed=1) if isinstance(model, kv.GAN) else model.reconstruct(model.as_inputs(x, y))
 
 
 def sparse() -> kv.VAE:
@@ -324,8 +349,12 @@ CASES = {
     ),
     "HierarchicalVAE": Case(hierarchy, lambda: binary_images((5,))),
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
+    "TopDownVAE": Case(top_down, binary_images),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
+    "Adversarial": Case(
+        image_vae, binary_images, lambda: kv.Adversarial(critic((8, 8, 1)), kv.ELBO(samples=2), weight=2.0)
+    ),
     "VectorQuantized, Categorical": Case(
         quantized(small_codebook(kv.VectorQuantized), kv.Categorical, depth=2),
         binary_images,
@@ -404,8 +433,8 @@ AUTODECODERS = {
     ),
 }
 
-# Models that have no trainable weights, or no posterior: tests/test_linear.py and tests/test_autoencoder.py make those
-# checks of the conformance suite on these tables that it does not make itself.
+# Models that have no trainable weights, or no posterior: tests/test_linear.py, tests/test_autoencoder.py and
+# tests/test_adversarial.py make those checks of the conformance suite on these tables that it does not make itself.
 LINEAR = {
     "ProbabilisticPCA": Case(lambda: kv.ProbabilisticPCA(2), lambda: vectors_with_noise((5,), 2)),
     "FactorAnalysis of images": Case(lambda: kv.FactorAnalysis(2), lambda: vectors_with_noise((4, 2, 1), 2)),
@@ -414,3 +443,4 @@ AUTOENCODERS = {
     "MaskingNoise": Case(autoencoder((8, 8, 1), kv.Bernoulli, kv.MaskingNoise), binary_images),
     "GaussianNoise": Case(autoencoder(5, kv.LearnedScaleNormal, kv.GaussianNoise), vectors, lambda: kv.ELBO(samples=3)),
 }
+GANS = {"GAN": Case(gan, lambda: 255 * binary_images(), lambda: kv.Adversarial(critic((8, 8, 1))))}

@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import AUTODECODERS, AUTOENCODERS, CASES, LINEAR, columns_of, has_columns
+from cases import AUTODECODERS, AUTOENCODERS, CASES, GANS, LINEAR, columns_of, has_columns, means
 
 import keras_vae as kv
 from keras_vae.noise import fold
 from keras_vae.optimizers import REST
 from keras_vae.sampling import sampling
 
-ALL = CASES | AUTOENCODERS | AUTODECODERS  # test_linear.py saves, loads and serves those of LINEAR
+ALL = CASES | AUTOENCODERS | AUTODECODERS | GANS  # test_linear.py saves, loads and serves those of LINEAR
 
 # Cases of classes that other cases have too: XLA compiles them in slow runs alone.
 VARIANTS = (
@@ -43,7 +43,7 @@ for number in range(int(sys.argv[2])):
     arrays = np.load(f"{folder}/{number}.npz")
     x, y = arrays["x"], arrays["y"] if "y" in arrays else None
     loss = model.train_on_batch(x, y, return_dict=True)["loss"]
-    np.savez(f"{folder}/{number}.reloaded.npz", loss=loss, mean=model.reconstruct(model.as_inputs(x, y)))
+    np.savez(f"{folder}/{number}.reloaded.npz", loss=loss, mean=cases.means(model, x, y))
 """
 
 COMPILE = """
@@ -100,7 +100,7 @@ def processes(tmp_path_factory, run_python):
         served = expected_answers(model, x, y, folder / f"{number}.inputs.npz")
         model.reset_metrics()
         loss = model.train_on_batch(x, y, return_dict=True)["loss"]
-        results[name] = (number, served, loss, model.reconstruct(model.as_inputs(x, y)))
+        results[name] = (number, served, loss, means(model, x, y))
     flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
     compiled = [name for name in results if name not in ("PerExampleOnDisk", *VARIANTS)]  # XLA can not reach the first
     run_python(SERVE + LOAD + COMPILE, folder, len(results), *compiled, XLA_FLAGS=flags)
@@ -114,8 +114,14 @@ def expected_answers(model, x, y, path) -> dict:
     served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {model.takes.y.name: y})
     table = has_columns(model)
     served |= columns_of(model, x) if table else {}
-    served |= latents or {"z": model.encode(x)}
+    served |= latents or {"z": model.sample_prior(7, 5) if isinstance(model, kv.GAN) else model.encode(x)}
     np.savez(path, **served | ({"codes": model.encode(x)} if isinstance(model, OF_CODES) else {}))
+    if isinstance(model, kv.GAN):
+        return {
+            "decode": {"mean": model.decode(served["z"]).mean()},
+            "generate": {"z": model.sample_prior(7, 5, 0.5), "mean": model.generate(7, 5, 0.5)},
+            "sample": {"z": model.sample_prior(7, 5, 0.5), "x": model.sample(7, 5, 0.5)},
+        }
     answers = {"serving_default": {"mean": model.reconstruct(inputs)}}
     if not latents:
         return answers | {"encode": {"z": model.encode(x)}, "decode": {"mean": model.decode(model.encode(x)).mean()}}
@@ -282,10 +288,13 @@ def check_xla_and_mixed_precision(case):
         model.reset_metrics()
         assert np.isfinite(float(step(batch)["loss"]))
     model.reset_metrics()
-    assert model.test_on_batch(x, y, return_dict=True)["loss"] < before
-    trace = model(model.as_inputs(x, y))
     networks = [layer for layer in model._flatten_layers() if type(layer).__module__.startswith("keras.src.models")]
     assert {network.compute_dtype for network in networks} == {"bfloat16"}
+    if isinstance(model, kv.GAN):  # whose loss is against a critic that learns too
+        assert model.generate(3, seed=1).dtype == model.likelihood.value_dtype
+        return
+    assert model.test_on_batch(x, y, return_dict=True)["loss"] < before
+    trace = model(model.as_inputs(x, y))
     figures = [trace.log_weight, *(latent.value for latent in trace.latents.values())]
     assert {figure.dtype for figure in figures} == {tf.float32}
     assert trace.observed.dtype == trace.likelihood.mean().dtype == model.likelihood.value_dtype

@@ -229,9 +229,9 @@ def test_what_is_refused():
     block = kv.TopDownBlock((4, 4), 4)
     with pytest.raises(ValueError, match=r"TopDownVAE needs a list of one or more blocks.*Received: \[\]"):
         kv.TopDownVAE(encoder, [], likelihood)
-    with pytest.raises(TypeError, match="TopDownVAE needs blocks to be TopDownBlock layers.*Identity"):
+    with pytest.raises(TypeError, match=r"TopDownVAE needs blocks to be TopDownBlock layers.*Identity"):
         kv.TopDownVAE(encoder, [keras.layers.Identity()], likelihood)
-    with pytest.raises(TypeError, match="TopDownVAE needs likelihood to be a distribution layer.*Received: 3"):
+    with pytest.raises(TypeError, match=r"TopDownVAE needs likelihood to be a distribution layer.*Received: 3"):
         kv.TopDownVAE(encoder, [block], 3)
     with pytest.raises(ValueError, match=r"multiples of those of the grid above. Received: \(4, 4\) below \(3, 3\)"):
         kv.TopDownVAE(encoder, [kv.TopDownBlock((3, 3), 4), block], likelihood)

@@ -217,6 +217,17 @@ class DistributionInUnits(tfd.Distribution):
         return self.distribution.event_shape_tensor()
 
 
+def mean_for_networks(distribution: tfd.Distribution) -> tf.Tensor:
+    """The mean of what networks see of draws, with gradients to all parameters, shape (*batch, *event).
+
+    It is in the units of the layer inside of one with units; of levels on a grid it is the mean before they are
+    rounded.
+    """
+    if isinstance(distribution, DistributionInUnits) or hasattr(distribution, "reinterpreted_batch_ndims"):
+        return mean_for_networks(distribution.distribution)
+    return distribution.unrounded_mean() if hasattr(distribution, "unrounded_mean") else distribution.mean()
+
+
 def in_parts(data) -> Iterator[np.ndarray]:
     """An array in parts, whose copies in float64 are small."""
     array = np.asarray(data)

@@ -4,6 +4,7 @@ from keras_vae.models.autodecoder import VariationalAutodecoder
 from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.conditional import ConditionalVAE
+from keras_vae.models.gan import GAN
 from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
 from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
@@ -13,6 +14,7 @@ from keras_vae.models.vae import VAE
 from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 
 __all__ = [
+    "GAN",
     "VAE",
     "VQVAE",
     "VQVAE2",

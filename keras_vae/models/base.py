@@ -358,6 +358,10 @@ class LatentVariableModel(KerasContract):
         """
         return functools.partial(self.__call__, x, training=False)
 
+    def work_of(self, inputs) -> tf.Tensor:
+        """One draw with all that is made on its way: what it takes limits how much a served request may ask for."""
+        return self.tracer(inputs)().log_weight
+
     def importance_weights(self, x, num_samples, seed=0, rows: int = ROWS) -> tuple[tf.Tensor, tf.Tensor]:
         """Importance-sampled log p(x), and how many draws it rests on.
 

@@ -93,6 +93,7 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
         self._require_idle("compile")
         self.skip_above = None if skip_above is None else positive(self, "skip_above", skip_above)
         self.programs = Programs(jit_compile, steps_per_execution)
+        self._adopt([layer for layers in loss.groups.values() for layer in layers])
         if jit_compile == "auto":
             jit_compile = not kwargs.get("run_eagerly") and prefers_xla(self)
         steps = 1 if steps_per_execution == "auto" else steps_per_execution
@@ -103,7 +104,6 @@ class KerasContract(keras_names.BuiltBeforehand, CheckedModel):
             self.scheduled_numbers = {
                 name: tf.Variable(value, trainable=False, name=name) for name, value in loss.numbers().items()
             }
-            self._adopt([layer for layers in loss.groups.values() for layer in layers])
 
     def _adopt(self, layers) -> None:
         """Makes layers of the objective layers of the model: trained with it, and saved with it."""

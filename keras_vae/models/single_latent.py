@@ -1,19 +1,22 @@
 """Models with one latent variable z: what follows from an encoder, a decoder and a prior."""
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer
-from keras_vae.distributions.base import check_spaces
+from keras_vae.distributions.base import check_spaces, dimensions
 from keras_vae.distributions.codebooks import check_no_codes
+from keras_vae.distributions.standardized import mean_for_networks
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.noise import fold
+from keras_vae.sampling import current_sampler
 from keras_vae.serving import Rows, Signatures
-from keras_vae.trace import Trace
+from keras_vae.trace import Trace, draw_from
 
 
 class SingleLatentModel(LatentVariableModel):
@@ -67,9 +70,28 @@ class SingleLatentModel(LatentVariableModel):
 
         def draw_trace():
             z = self.draw(posterior, prior)
-            return Trace(x, self.decode(z.value, *given), {"z": z})
+
+            @functools.cache
+            def real_and_generated():
+                return self._real_and_generated(x, prior, given, z.value[:1])
+
+            return Trace(x, self.decode(z.value, *given), {"z": z}, real_and_generated=real_and_generated)
 
         return draw_trace
+
+    def _real_and_generated(self, x, prior: tfd.Distribution, given: tuple = (), *inferred) -> tuple:
+        """What a `Trace` says of it: means at a draw of the prior for each example, and at draws of its posterior.
+
+        Args:
+            x: observations, shape (batch, *event).
+            prior: p(z), batch shape () or (batch,).
+            given: the condition, or nothing.
+            *inferred: draws from q(z | x), shape (1, batch, *latent).
+        """
+        count = [1] if prior.batch_shape.rank else [1, dimensions(x)[0]]
+        drawn = draw_from(prior, count, current_sampler().next_seed()).value  # [1, batch, *latent]
+        z = tf.concat([drawn, *map(tf.stop_gradient, inferred)], axis=0)
+        return self.likelihood.standardized(x), mean_for_networks(self.decode(z, *given))
 
     def _reconstruction(self, x, given: tuple, seed) -> tf.Tensor:
         """Mean of p(x | z, c), at the mean of q(z | x, c) or at a draw."""

@@ -1,5 +1,6 @@
 """Trace -> loss per example, in nats."""
 
+from keras_vae.objectives.adversarial import Adversarial
 from keras_vae.objectives.aggregate import BetaTC, InfoVAE
 from keras_vae.objectives.base import Objective
 from keras_vae.objectives.elbo import ELBO, Capacity, StickingTheLanding
@@ -11,6 +12,7 @@ __all__ = [
     "ELBO",
     "IWAE",
     "VIMCO",
+    "Adversarial",
     "BetaTC",
     "Capacity",
     "DoublyReparameterized",

@@ -56,6 +56,7 @@ class Objective(Serializable):
 
     def check(self, trace: Trace) -> None:
         """Raises `TypeError` for a model that can not be trained with this objective: draws must carry gradients."""
+        needs_likelihood(self, trace)
         for name, latent in trace.latents.items():
             if latent.needs_score:
                 raise TypeError(
@@ -109,6 +110,15 @@ def in_training() -> bool:
 def over_draws(term: tf.Tensor) -> tf.Tensor:
     """Mean over the draws, shape (batch,), of a term of shape (samples, batch) or (batch,)."""
     return tf.reduce_mean(term, axis=0) if len(term.shape) == 2 else term
+
+
+def needs_likelihood(objective: Objective, trace: Trace) -> None:
+    """Raises `TypeError` for a trace without a likelihood."""
+    if trace.likelihood is None:
+        raise TypeError(
+            f"{type(objective).__name__} needs a model that infers the latent variables of an example, such as VAE. "
+            "Received: one that only generates, such as GAN. Use Adversarial(critic)."
+        )
 
 
 def one_latent(objective: Objective, trace: Trace) -> None:

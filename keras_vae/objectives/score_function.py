@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_vae.arguments import fraction, whole_number
-from keras_vae.objectives.base import Objective, in_training, with_gradient_of
+from keras_vae.objectives.base import Objective, in_training, needs_likelihood, with_gradient_of
 from keras_vae.objectives.importance import log_mean
 from keras_vae.sampling import StoppedPath, mean_of_examples
 from keras_vae.serializable import Serializable
@@ -129,6 +129,7 @@ class ScoreFunction(Objective):
 
     def check(self, trace: Trace) -> None:
         """Any posterior will do."""
+        needs_likelihood(self, trace)
 
 
 class VIMCO(Objective):
@@ -166,5 +167,6 @@ class VIMCO(Objective):
 
     def check(self, trace: Trace) -> None:
         """Any posterior will do; refuses models without latent variables, which have nothing to draw."""
+        needs_likelihood(self, trace)
         if not trace.latents:
             raise TypeError("VIMCO needs a model with latent variables. Received: one without, such as Autoencoder.")

@@ -9,16 +9,16 @@ from keras_vae.sampling import sampling
 
 
 def draw_bytes(model) -> int:
-    """Bytes of all tensors between one example and the log-weight of a draw: an upper bound of what both take."""
+    """Bytes of all tensors between one example and the last one of a draw: an upper bound of what both take."""
 
-    def log_weight(inputs):
+    def work(inputs):
         with sampling(1, fold(0)):
-            return model.tracer(inputs)().log_weight
+            return model.work_of(inputs)
 
     example = tf.nest.map_structure(tf.TensorSpec.from_tensor, model.example_inputs())
     return bytes_for_each(
         lambda count: (
-            log_weight,
+            work,
             tf.nest.map_structure(lambda spec: of_rows(count, spec.shape[1:], spec.dtype), example),
         )
     )
