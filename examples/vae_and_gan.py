@@ -1,12 +1,12 @@
-"""What a VAE, a VAE-GAN, a GAN and a VQ-VAE with its prior are good at: one table, on MNIST or digits.
+"""What a VAE, VAE-GAN, GAN, VQ-VAE with its prior and a deep hierarchy are good at: one table, on MNIST or digits.
 
 All have one likelihood, a discretized logistic over the grey levels, so that their bounds compare; VAE, VAE-GAN and GAN
 have one decoder, and VAE-GAN and GAN one critic, but for the spectral normalization that the GAN needs. The columns:
 
 - -ELBO of test images; log p(x): importance-sampled, 100 draws for each of 500 test images, where the bound is not
   all there is;
-- probe: accuracy on test images of a logistic regression on the codes, means of q(z | x) or vectors of a codebook, of
-  10,000 training images at most;
+- probe: accuracy on test images of a logistic regression on the codes, means of q(z | x), of all layers, or vectors of
+  a codebook, of 10,000 training images at most;
 - sharpness, over that of the data, Frechet distance, precision and recall of 2,000 means of p(x | z) at draws of the
   prior, in the features of a small classifier (examples/classifier.py).
 
@@ -25,6 +25,7 @@ from classifier import digit_features, frechet
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from top_down import build as top_down
 from vqvae import DRAWS, commitment, likelihood, one_grid, with_pixel_cnn
 
 import keras_vae as kv
@@ -59,7 +60,7 @@ def critic(shape, bound: Callable = lambda layer: layer) -> keras.Model:
     return network
 
 
-def fit(model, data, options, objective: kv.Objective, epochs: int, rate: float) -> float:
+def fit(model, data, options, objective: kv.Objective, epochs: int, rate: float, callbacks=()) -> float:
     """Trains a model, and its critic where it has one, at rates that fall along a cosine; returns minutes."""
     x, held_out = data
     steps = epochs * -(-len(x) // options.batch_size)
@@ -70,7 +71,8 @@ def fit(model, data, options, objective: kv.Objective, epochs: int, rate: float)
     optimizers = {"model": adam(0.5), "critic": adam(0.5)} if "critic" in objective.groups else adam(0.9)
     model.compile(optimizers, objective)
     start = time.perf_counter()
-    model.fit(x, epochs=epochs, batch_size=options.batch_size, validation_data=held_out, verbose=0)
+    size = options.batch_size
+    model.fit(x, epochs=epochs, batch_size=size, validation_data=held_out, callbacks=list(callbacks), verbose=0)
     return (time.perf_counter() - start) / 60
 
 
@@ -110,12 +112,20 @@ def train_vqvae(data, shape, options) -> tuple[kv.VQVAE, float]:
     return second, first + fit(second, data, options, kv.ELBO(), options.prior_epochs, options.rate)
 
 
+def train_top_down(data, shape, options) -> tuple[kv.TopDownVAE, float]:
+    """Eleven layers of latent variables, as in examples/top_down.py."""
+    model = top_down(shape, likelihood, options.seed)
+    warm_up = kv.callbacks.LinearSchedule("beta", start=0.1, epochs=options.epochs / 4)
+    return model, fit(model, data, options, kv.ELBO(), options.epochs, options.rate, [warm_up])
+
+
 # A row of the table: from (training images, validation images), their shape and the options to a model and minutes.
 MODELS: dict[str, Callable] = {
     "VAE": train_vae,
     "VAE-GAN": train_vae_gan,
     "GAN": train_gan,
     "VQ-VAE, PixelCNN": train_vqvae,
+    "TopDownVAE": train_top_down,
 }
 
 
@@ -123,9 +133,12 @@ def codes_of(model, x: np.ndarray) -> np.ndarray:
     """What a probe is given of images, shape (images, values)."""
     parts = []
     for at in range(0, len(x), 500):
-        posterior = model.encode(x[at : at + 500])
-        codes = model.posterior.embed(posterior) if isinstance(model, kv.VQVAE) else posterior.mean()
-        parts.append(np.reshape(codes, (len(codes), -1)))
+        found = model.encode(x[at : at + 500])
+        if isinstance(model, kv.VQVAE):
+            codes = [model.posterior.embed(found)]
+        else:
+            codes = [posterior.mean() for posterior in (found.values() if isinstance(found, dict) else [found])]
+        parts.append(np.concatenate([np.reshape(each, (len(each), -1)) for each in codes], axis=1))
     return np.concatenate(parts)
 
 

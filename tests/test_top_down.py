@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import scipy.special
+import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
 
@@ -133,6 +133,22 @@ def test_one_block_by_hand():
     kernel, bias = model.likelihood.head.get_weights()
     expected = (after.reshape(len(X), -1) @ kernel + bias).reshape(len(X), *SHAPE)
     np.testing.assert_allclose(trace.likelihood.mean()[0], expected, atol=1e-4)
+
+
+def test_a_bottleneck_sees_the_neighbours_of_a_place():
+    """1 x 1, 3 x 3 and 1 x 1 with rectifiers, against SciPy's correlation with zeros around the grid."""
+    keras.utils.set_random_seed(2)
+    network, x = kv.Bottleneck(2, 3, activation="relu"), RNG.normal(size=(4, 5, 4)).astype("float32")
+    found = network(x[None])[0].numpy()
+    (first, b1), (between, b2), (last, b3) = (
+        part.get_weights() for part in (network.first, network.between, network.last)
+    )
+    hidden = np.maximum(np.maximum(x, 0) @ first + b1, 0)
+    seen = [
+        sum(scipy.ndimage.correlate(hidden[..., i], between[..., i, o], mode="constant") for i in range(3)) + b2[o]
+        for o in range(3)
+    ]
+    np.testing.assert_allclose(found, np.maximum(np.stack(seen, axis=-1), 0) @ last + b3, rtol=1e-4, atol=1e-5)
 
 
 def test_a_latent_changes_what_is_below_it_alone():
