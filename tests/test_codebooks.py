@@ -558,6 +558,7 @@ def test_kept_codes_stand_beside_their_labels(monkeypatch):
     assert calls_of["dataset"] == 7
 
 
+@pytest.mark.slow
 def test_a_resumed_prior_given_labels_is_the_uninterrupted_one(tmp_path):
     _, x, y = labelled()
 

@@ -25,6 +25,8 @@ VARIANTS = (
     "Standardized",
     "LogNormal",
     "Weighted",
+    "VectorQuantized, Categorical",
+    "convolutional, GreyLevels, beta, samples",
 )
 
 CONDITIONAL = (kv.ConditionalVAE, kv.ConditionalVQVAE)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import usual_first
+from linear_gaussian import X as REAL
+from linear_gaussian import linear_vae
 
 import keras_vae as kv
 from keras_vae.callbacks import BackupAndRestore
@@ -333,3 +335,23 @@ def test_layers_that_xla_runs_slowly_are_left_to_tensorflow():
         assert chosen(random) == on_gpu, random.name
     for recurrent in (layers.GRU(3), layers.LSTM(3), layers.SimpleRNN(3), layers.Bidirectional(layers.LSTM(3))):
         assert chosen(layers.Reshape((3, 2)), recurrent) == on_gpu, recurrent.name
+
+
+def test_moving_averages_of_keras():
+    """`use_ema` of Keras's optimizer: at the end of `fit` the weights are the averages of those of all steps."""
+    models, trail = [linear_vae(shift=0.5), linear_vae(shift=0.5)], []
+    for model, ema in zip(models, (False, True), strict=True):
+        optimizer = keras.optimizers.Adam(1e-2, use_ema=ema, ema_momentum=0.5)
+        model.compile(optimizer, kv.ELBO(), jit_compile=False)
+
+    class Follow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            trail.append(self.model.get_weights())
+
+    models[0].fit(REAL, epochs=2, batch_size=20, verbose=0, callbacks=[Follow()])
+    models[1].fit(REAL, epochs=2, batch_size=20, verbose=0)
+    averages = trail[0]  # where Keras begins
+    for weights in trail[1:]:
+        averages = [0.5 * average + 0.5 * weight for average, weight in zip(averages, weights, strict=True)]
+    for ours, expected in zip(models[1].get_weights(), averages, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -368,6 +368,7 @@ def test_the_command_line(tmp_path, on_disk):
     assert np.isfinite(scores).all(axis=None)
 
 
+@pytest.mark.slow
 @LINUX
 def test_memory_does_not_grow_with_the_file(tmp_path, run_python):
     """Of 46 and 137 MB as float64, one row group each, the larger may take half of what it is larger by."""

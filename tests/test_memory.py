@@ -30,6 +30,7 @@ def model(shape, likelihood):
 """
 
 
+@pytest.mark.slow
 def test_training_on_ten_times_the_memory_given(tmp_path, run_python):
     """2 GB of rows, in random order, under a limit of 200 MB on what the process may still allocate."""
     size = 2000 * MEGABYTE

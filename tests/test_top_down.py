@@ -208,36 +208,27 @@ def test_methods_agree():
     assert model.generate(0).shape == (0, *SHAPE)
 
 
-def test_recomputing_changes_no_figure():
+def test_recomputing_changes_no_gradient():
+    gradients = []
+    for recompute in (False, True):
+        model = small(recompute=recompute)
+        model.build((None, *SHAPE))
+        with tf.GradientTape() as tape, sampling(1, fold(5)):
+            loss = tf.reduce_mean(model(X).log_weight)
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+    for ours, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    assert kv.TopDownVAE.from_config(model.get_config()).blocks[0].recompute
+
+
+@pytest.mark.slow
+def test_recomputing_changes_no_step():
     histories = []
     for recompute in (False, True):
         model = small(recompute=recompute)
         model.compile(keras.optimizers.Adam(1e-2), kv.ELBO(), jit_compile=False)
         histories.append(model.fit(X, epochs=3, batch_size=3, verbose=0).history["loss"])
     np.testing.assert_allclose(*histories, rtol=1e-6)
-    assert kv.TopDownVAE.from_config(model.get_config()).blocks[0].recompute
-
-
-def test_moving_averages_of_keras():
-    """`use_ema` of Keras's optimizer: at the end of `fit` the weights are the averages of those of all steps."""
-    models, trail = [], []
-    for ema in (False, True):
-        models.append(small())
-        models[-1].build((None, *SHAPE))
-        optimizer = keras.optimizers.Adam(1e-2, use_ema=ema, ema_momentum=0.5)
-        models[-1].compile(optimizer, kv.ELBO(), jit_compile=False)
-
-    class Follow(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            trail.append(self.model.get_weights())
-
-    models[0].fit(X, epochs=2, batch_size=3, verbose=0, callbacks=[Follow()])
-    models[1].fit(X, epochs=2, batch_size=3, verbose=0)
-    averages = trail[0]  # where Keras begins
-    for weights in trail[1:]:
-        averages = [0.5 * average + 0.5 * weight for average, weight in zip(averages, weights, strict=True)]
-    for ours, expected in zip(models[1].get_weights(), averages, strict=True):
-        np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def test_what_is_refused():
