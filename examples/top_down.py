@@ -4,8 +4,8 @@ Three layers of 16 latent variables on one place, then eight on 7 x 7 places of 
 learning rate falls along a cosine, gradients are clipped, and the weights are Keras's moving averages of them. Prints
 the bound, the KL of each layer, and how many layers have more than 0.1 nats; writes draws and reconstructions.
 
-As it stands one layer does nearly all: after 13 epochs, 19 minutes on two cores, -ELBO is 94.0 nats, of whose KL of 32.2
-the first layer on the grid has 28.6, two on the one place 3.5, and the others nothing.
+As it stands one layer does nearly all: after 13 epochs, 19 minutes on two cores, -ELBO is 94.0 nats. Of its KL of 32.2
+the first layer on the grid has 28.6, two on the one place have 3.5, and the others nothing.
 
     TF_ENABLE_ONEDNN_OPTS=1 TF_NUM_INTRAOP_THREADS=1 python examples/top_down.py --output runs/top_down
     python examples/top_down.py --data digits --epochs 50
