@@ -278,6 +278,7 @@ def test_a_step_that_is_not_finite_stops(kind):
     check_equal(model, good)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", usual_first(MODELS, "VAE"))
 def test_xla_and_several_steps_for_each_call_change_nothing(kind):
     plain, compiled = MODELS[kind](), MODELS[kind](jit_compile=True)

@@ -183,6 +183,7 @@ def set_parameters(model, values) -> None:
         model.posterior.params.assign(values)
 
 
+@pytest.mark.slow
 def test_on_disk_the_same_is_trained():
     """To the last bit, with rows in several batches of one call, and one that is not of the training data."""
     numbers = np.tile(NUMBERS, 5)

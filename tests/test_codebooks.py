@@ -300,6 +300,7 @@ def test_the_second_stage_trains_the_prior_alone():
     assert model.trainable_weights[0] is model.posterior.trainable_weights[0]
 
 
+@pytest.mark.slow
 def test_codes_are_found_once_and_are_what_each_epoch_would_find(monkeypatch):
     """Figures of arrays, whose codes are kept, equal those of a dataset, which is encoded in each epoch."""
     model, x = trained()
@@ -497,6 +498,7 @@ def test_a_prior_given_a_label_against_the_sum_over_all_codes():
         assert np.all(np.abs(share - p) < 5 * np.sqrt(p * (1 - p) / 2000) + 1e-4)
 
 
+@pytest.mark.slow
 def test_a_prior_given_labels_learns_what_they_say_of_codes(tmp_path):
     """More than a prior without them, by most of the log 2 nats of a label; images of a class are drawn, also reloaded.
 
@@ -524,6 +526,7 @@ def test_a_prior_given_labels_learns_what_they_say_of_codes(tmp_path):
     assert np.mean(white_left == (wanted[:, 0] == 1)) > 0.9
 
 
+@pytest.mark.slow
 def test_kept_codes_stand_beside_their_labels(monkeypatch):
     """Arrays of pairs, what `keep` makes of them or of a dataset, and a dataset, encoded in each epoch: one history."""
     model, x, y = labelled()
@@ -653,6 +656,7 @@ def test_two_levels_against_the_sum_over_all_codes():
     np.testing.assert_allclose(share, np.exp(model.priors[1]().log_prob(np.arange(3.0).reshape(3, 1, 1, 1))), atol=0.1)
 
 
+@pytest.mark.slow
 def test_the_codes_of_a_level_are_found_given_the_vectors_above():
     model, x = two_levels(), binary_images((4, 4, 1), 20)
     model.compile()

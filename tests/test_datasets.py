@@ -257,6 +257,7 @@ def test_binary_draws_have_the_probability_of_their_grey_level():
     assert abs(np.corrcoef(draws[:-1, 2], draws[1:, 2])[0, 1]) < 4 / np.sqrt(len(draws))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory of a process is read from /proc")
 def test_npy_stays_on_disk(tmp_path, run_python):
     """160 MB of bytes, 640 MB as floats, pass through a process whose own memory may grow by 40 MB."""

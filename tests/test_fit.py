@@ -206,6 +206,7 @@ def test_every_policy_trains_under_the_defaults(policy, tmp_path):
 RESUMES = [(policy, PLAIN) for policy in POLICIES] + [("mixed_float16", {})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("policy", "options"), usual_first(RESUMES, RESUMES[1], RESUMES[2]))
 def test_every_policy_resumes_and_goes_on_after_a_reload(policy, options, tmp_path):
     keras.config.set_dtype_policy(policy)

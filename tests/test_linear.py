@@ -456,6 +456,7 @@ def test_reload_and_serving_in_a_new_process(tmp_path, run_python):
                 np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=1e-5, err_msg=f"{signature}: {key}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", usual_first(["ProbabilisticPCA", "FactorAnalysis"], "FactorAnalysis"))
 @pytest.mark.filterwarnings("ignore")
 def test_encoder_and_decoder_run_in_litert(name, tmp_path):

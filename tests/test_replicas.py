@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 
+@pytest.mark.slow
 def test_two_devices_train_what_one_does(tmp_path, run_python):
     """Same logs, weights, scores and reconstructions, with uneven last batches, and resumed; other noise on each."""
     script = ROOT / "tests" / "on_replicas.py"

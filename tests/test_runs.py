@@ -63,6 +63,7 @@ def test_kinds_are_found_and_printed(trained):
     assert np.isfinite(metrics["baseline_log_likelihood"])
 
 
+@pytest.mark.slow
 def test_answers_are_typed_rows_in_the_units_of_the_table(trained, tmp_path):
     run = trained[0] / "run"
     others = people(23)[["town", "id", "visits", "height"]]  # in another order
@@ -129,6 +130,7 @@ def test_impute_keeps_the_other_columns_of_a_text_file(trained, tmp_path):
     assert np.load(tmp_path / "filled.npz")["x"].shape == (12, 3)
 
 
+@pytest.mark.slow
 def test_a_file_is_scored_whole_and_by_the_units_of_the_run(tmp_path, capsys):
     """10 x + 100 is other data; one row is enough."""
     x = RNG.normal(size=(100, 2)) * [5, 30] + [40, -20]
@@ -150,6 +152,7 @@ def test_a_file_is_scored_whole_and_by_the_units_of_the_run(tmp_path, capsys):
     assert abs(np.load(tmp_path / "new.npz")["mean"].mean(axis=0) - x.mean(axis=0)).max() < 15
 
 
+@pytest.mark.slow
 def test_changed_data_stop_a_run(trained, tmp_path, capsys):
     folder = tmp_path / "moved"
     folder.mkdir()
@@ -183,6 +186,7 @@ def test_runs_of_older_versions_are_not_asked_in_other_units(tmp_path, capsys):
         assert "of an older one, trained on standardised numbers" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_overwrite_deletes_what_a_run_wrote_and_nothing_else(tmp_path):
     folder = tmp_path / "run"
     options = ["--output", folder, "--epochs", "1", "--batch-size", "500"]
@@ -256,6 +260,7 @@ def test_lines_of_epochs(terminal):
     assert ("3/3" in text) == terminal
 
 
+@pytest.mark.slow
 def test_lines_fit_into_a_terminal():
     for width, figures in ((80, 2), (90, 4), (120, 6)):
         file = io.StringIO()

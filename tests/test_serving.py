@@ -278,6 +278,7 @@ def compared(server: Server, names: list[str], count: int, seed: int) -> dict[st
     return counts
 
 
+@pytest.mark.slow
 def test_generated_requests_are_answered_rightly_or_refused(server):
     names = ["HierarchicalVAE", "ConditionalVAE", "FactorAnalysis of images", "Columns with missing values"]
     counts = compared(server, names, 60, seed=0)
@@ -317,6 +318,7 @@ def test_several_threads_of_python_get_the_answers_of_one(server):
             np.testing.assert_array_equal(part, same)
 
 
+@pytest.mark.slow
 def test_chunks_give_the_answers_of_the_whole(tmp_path):
     name, model = "ConditionalVAE", built("ConditionalVAE")
     server = Server(tmp_path, {name: model}, max_bytes=5 * draw_bytes(model))  # 5 rows: 12 are 5 + 5 + 2

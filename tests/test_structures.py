@@ -34,6 +34,7 @@ def fit(model, name, folder, *callbacks):
     return model.fit(x, y, batch_size=4, epochs=4, verbose=0, callbacks=callbacks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", usual_first(STRUCTURES, "scan over time"))
 def test_trains_resumes_saves_and_serves(name, tmp_path):
     model = compiled(name)

@@ -133,6 +133,7 @@ def test_a_model_in_units_is_the_model_of_standardised_data():
     )
 
 
+@pytest.mark.slow
 def test_other_units_change_the_density_by_the_jacobian():
     """10 x + 100 scores as x where the model was made for it, less log 10 for each value; else very differently."""
     scores, weights = [], None

@@ -134,7 +134,9 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         self.project.build((None, *self.latent_shape))
 
     def _through(self, network: Bottleneck, inputs: tf.Tensor) -> tf.Tensor:
-        return tf.recompute_grad(network)(inputs) if self.recompute else network(inputs)
+        # Of TensorFlow's function, which does not always run eagerly.
+        recomputes = self.recompute and not tf.executing_eagerly()
+        return tf.recompute_grad(network)(inputs) if recomputes else network(inputs)
 
     def start(self, above, rows) -> tf.Tensor:
         """The state on this grid, shape (rows, *state_shape).
@@ -182,7 +184,7 @@ class TopDownVAE(LatentVariableModel):
         blocks: `TopDownBlock`s from the top down, from zL to z1.
         likelihood: p(x | z), a layer given the last state, shape (batch, rows, columns, filters).
         recompute: whether a training step forgets what is inside of the networks of the blocks and computes it once
-            more for their gradients: less memory, and more time.
+            more for their gradients: less memory, and more time. Not where steps run eagerly.
         seed: integer, of the noise of training and evaluation.
         **kwargs: `name`, `trainable` and `dtype` of a Keras model.
 
@@ -344,6 +346,10 @@ class TopDownVAE(LatentVariableModel):
             name: self._as_latent(z[name], block.latent_shape, REAL, name)
             for name, block in self.blocks_by_name.items()
         }
+        first, *others = [value.shape[:-3] for value in values.values()]
+        if not all(first.is_compatible_with(other) for other in others):
+            found = ", ".join(f"{name} {tuple(values[name].shape)}" for name in self.names)
+            raise ValueError(f"{title}.decode needs as many rows of each latent variable. Received: {found}.")
         leading = dimensions(next(iter(values.values())))[:-3]
 
         def given(name, block, state, loc, scale):
