@@ -188,6 +188,19 @@ def test_logs_sum_the_kl_of_each_grid():
     assert latents["z1"].value.shape[2:] == (2, 3, 2)
 
 
+def test_all_weights_follow_the_seed_of_keras():
+    """An initializer that is made once, when the package is imported, would give each process other weights."""
+    weights = []
+    for seed in (3, 3, 4):
+        model = small()
+        keras.utils.set_random_seed(seed)
+        model.build((None, *SHAPE))
+        weights.append([weight for block in model.blocks for weight in block.weights if "bias" not in weight.path])
+    for first, same, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, same, err_msg=first.path)
+        assert not np.array_equal(first, other), first.path
+
+
 def test_methods_agree():
     model = small()
     model.build((None, *SHAPE))

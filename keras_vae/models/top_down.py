@@ -26,7 +26,6 @@ from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Latent, Trace
 
 REAL = RealNumbers()
-SMALL = keras.initializers.RandomNormal(stddev=0.1)
 
 
 class TopDownBlock(Serializable, keras.layers.Layer):
@@ -113,8 +112,9 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         self.enlarge = None
         self.map = None
         if above_shape is None or tuple(above_shape) != self.state_shape:
+            start = keras.initializers.RandomNormal(stddev=0.1)
             self.map = self.add_weight(
-                shape=self.state_shape, initializer=SMALL, name="map", dtype="float32", autocast=False
+                shape=self.state_shape, initializer=start, name="map", dtype="float32", autocast=False
             )
             if above_shape is not None:
                 factors = self.factors(above_shape)
@@ -258,7 +258,7 @@ class TopDownVAE(LatentVariableModel):
 
     def _by_grid(self, features) -> dict[tuple[int, ...], Any]:
         """What the encoder says about x, by grid."""
-        found = {tuple(each.shape[1:3]): each for each in (features if isinstance(features, list) else [features])}
+        found = {tuple(each.shape[1:3]): each for each in keras.tree.flatten(features)}
         missing = {block.grid for block in self.blocks} - set(found)
         if missing:
             raise ValueError(
