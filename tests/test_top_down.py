@@ -119,20 +119,32 @@ def test_one_block_by_hand():
     state = np.broadcast_to(block.map.numpy().astype(np.float64), (len(X), 1, 1, 6))
     change, loc, log_scale = np.split(through(block.of_prior, state), [6, 8], axis=-1)
     shift, log_factor = np.split(through(block.of_posterior, np.concatenate([state, features], axis=-1)), 2, axis=-1)
+    log_scale, log_factor = (5 * np.tanh(each / 5) for each in (log_scale, log_factor))
     with sampling(1, fold(3)):
         trace = model(X)
     latent = trace.latents["z1"]
     np.testing.assert_allclose(latent.prior.mean()[0], loc, atol=1e-5)
     np.testing.assert_allclose(latent.prior.stddev()[0], np.exp(log_scale), rtol=1e-5)
-    np.testing.assert_allclose(latent.posterior.mean()[0], loc + shift, atol=1e-5)
+    np.testing.assert_allclose(latent.posterior.mean()[0], loc + np.exp(log_scale) * shift, atol=1e-5)
     np.testing.assert_allclose(latent.posterior.stddev()[0], np.exp(log_scale + log_factor), rtol=1e-5)
-    kl = 0.5 * (np.exp(2 * log_factor) + (shift / np.exp(log_scale)) ** 2 - 1) - log_factor
+    kl = 0.5 * (np.exp(2 * log_factor) + shift**2 - 1) - log_factor
     np.testing.assert_allclose(latent.kl[0], kl.sum(axis=(1, 2, 3)), rtol=1e-4)
     after = state + change + latent.value.numpy()[0] @ block.project.get_weights()[0]
     after = after + through(block.residual, after)
     kernel, bias = model.likelihood.head.get_weights()
     expected = (after.reshape(len(X), -1) @ kernel + bias).reshape(len(X), *SHAPE)
     np.testing.assert_allclose(trace.likelihood.mean()[0], expected, atol=1e-4)
+
+
+def test_what_is_far_off_stays_finite():
+    """Images 1,000 times as large as any seen make no scale, and no KL, infinite: those of one layer reach the next."""
+    model = small()
+    trace = model(1000 * X)
+    for latent in trace.latents.values():
+        assert np.isfinite(latent.kl).all()
+        scales = np.stack([latent.prior.stddev()[0], latent.posterior.stddev()[0] / latent.prior.stddev()[0]])
+        assert np.all((scales > np.exp(-5.001)) & (scales < np.exp(5.001)))
+        assert scales.max() > np.exp(4)
 
 
 def test_a_bottleneck_sees_the_neighbours_of_a_place():

@@ -13,7 +13,6 @@ from keras_vae.arguments import whole_number
 from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import dimensions
 from keras_vae.distributions.normal import independent_normal
-from keras_vae.distributions.special import reached
 from keras_vae.distributions.supports import RealNumbers
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
@@ -33,9 +32,10 @@ class TopDownBlock(Serializable, keras.layers.Layer):
 
     1. The state above, on its grid, is brought to the grid of this block where that is another one, by a transposed
        convolution that does not overlap, plus a learned map. The top block begins with its map alone.
-    2. p(z | h) = N(loc, scale^2), and q(z | h, x) = N(loc + shift, (scale factor)^2): the posterior is told relative to
-       the prior, and equals it where a network says nothing. loc, log scale and a change of the state come from one
-       `Bottleneck` of h, which begins near 0; shift and log factor from another, of h beside the features of x.
+    2. p(z | h) = N(loc, scale^2), and q(z | h, x) = N(loc + scale shift, (scale factor)^2): the posterior is told in
+       units of the prior, and equals it where a network says nothing; their KL is that of N(shift, factor^2) to
+       N(0, 1). loc, log scale and a change of the state come from one `Bottleneck` of h, which begins near 0; shift
+       and log factor from another, of h beside the features of x. Both logarithms are held between -5 and 5.
     3. h <- h + change + W z, and then h <- h + Bottleneck(h).
 
     Args:
@@ -156,13 +156,13 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         change, loc, log_scale = tf.split(
             self._through(self.of_prior, state), [self.filters, self.latent_size, self.latent_size], axis=-1
         )
-        return loc, tf.exp(reached(log_scale)), state + change
+        return loc, tf.exp(held(log_scale)), state + change
 
     def posterior(self, state, features) -> tuple[tf.Tensor, tf.Tensor]:
-        """Shift and factor that lead from p(z | h) to q(z | h, x), shape (rows, *latent_shape) both."""
+        """Shift, in scales of p(z | h), and factor of its scale that lead to q(z | h, x): (rows, *latent_shape) both."""
         seen = tf.concat([state, tf.cast(features, tf.float32)], axis=-1)
         shift, log_factor = tf.split(self._through(self.of_posterior, seen), 2, axis=-1)
-        return shift, tf.exp(reached(log_factor))
+        return shift, tf.exp(held(log_factor))
 
     def after(self, state, z) -> tf.Tensor:
         """The state, shape (rows, *state_shape), after z of shape (rows, *latent_shape)."""
@@ -287,7 +287,7 @@ class TopDownVAE(LatentVariableModel):
                 parts = [tf.reshape(each, [*leading, *block.latent_shape]) for each in (loc, scale, shift, factor)]
                 loc, scale, shift, factor = parts
                 prior = independent_normal(loc, scale, block.latent_shape)
-                posterior = independent_normal(loc + shift, scale * factor, block.latent_shape)
+                posterior = independent_normal(loc + scale * shift, scale * factor, block.latent_shape)
                 latents[name] = self.draw(posterior, prior, opens=False)
                 return _as_rows(latents[name].value, 3)
 
@@ -330,8 +330,8 @@ class TopDownVAE(LatentVariableModel):
 
         def mean(name, block, state, loc, scale):
             shift, factor = block.posterior(state, features[block.grid])
-            posteriors[name] = independent_normal(loc + shift, scale * factor, block.latent_shape)
-            return loc + shift
+            posteriors[name] = independent_normal(loc + scale * shift, scale * factor, block.latent_shape)
+            return loc + scale * shift
 
         self._descend(dimensions(x)[0], mean)
         return {name: posteriors[name] for name in self.names}
@@ -398,6 +398,11 @@ class TopDownVAE(LatentVariableModel):
         latents = [Rows(name, self.blocks_by_name[name].latent_shape, REAL) for name in self.names]
         make = Signatures(self, latents, **limits)
         return make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
+
+
+def held(log_number: tf.Tensor) -> tf.Tensor:
+    """A logarithm held smoothly between -5 and 5: one odd layer of many would make all below it infinite."""
+    return 5 * tf.tanh(log_number / 5)
 
 
 def _as_rows(tensor: tf.Tensor, axes: int) -> tf.Tensor:
