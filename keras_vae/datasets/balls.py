@@ -161,7 +161,7 @@ class Gravity(Motion):
     attraction: ClassVar[float] = 2 * (2 / 30) ** 3  # of a planet, cubed half widths of the frame, for squared frames
     softness: ClassVar[float] = 4 / 30  # distance that is added to others, as the other side of a right angle
     pull: ClassVar[float] = 0.00025 * 15**2  # to the middle
-    steps: ClassVar[int] = 50  # in a frame
+    steps: ClassVar[int] = 8  # in a frame
 
     def begin(self, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Planets around the middle, about as fast as on circles; see `Motion.begin`."""

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+OUTER = 1 / (2 - 2 ** (1 / 3))
+THREE = (OUTER, 1 - 2 * OUTER, OUTER)  # leapfrog steps of these lengths, whose errors of third order cancel
+
 
 def collide(positions: np.ndarray, velocities: np.ndarray, radius: float, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Elastic balls of one mass in a square box whose walls are at -1 and 1, exact to rounding.
@@ -85,7 +88,7 @@ def accelerate(
     frames: int,
     steps: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Motion under a force, by velocity Verlet steps, which keep the energy for all times but for small swings.
+    """Motion under a force, by steps of fourth order that keep the energy for all times, but for small swings.
 
     Args:
         positions: at the first frame, float64 of shape (boxes, balls, 2).
@@ -96,15 +99,16 @@ def accelerate(
 
     Returns:
         Positions and velocities at each frame, float64 of shape (boxes, frames, balls, 2).
+
+    Reference: Yoshida 1990, "Construction of higher order symplectic integrators" (Physics Letters A 150).
     """
-    x, v, step = positions, velocities, 1 / steps
-    now = acceleration(x)
+    x, v, now = positions, velocities, acceleration(positions)
     path = [(x, v)]
     for _ in range(frames - 1):
-        for _ in range(steps):
-            v = v + step / 2 * now
-            x = x + step * v
+        for step in THREE * steps:
+            v = v + step / (2 * steps) * now
+            x = x + step / steps * v
             now = acceleration(x)
-            v = v + step / 2 * now
+            v = v + step / (2 * steps) * now
         path.append((x, v))
     return np.stack([x for x, _ in path], axis=1), np.stack([v for _, v in path], axis=1)

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,6 @@ ROUNDS = 3000  # places that are tried for the objects of a scene in all
 Truth = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
 class Scenes(abc.ABC):
     """A recipe of scenes: `datasets.load` makes images or frames of it, from its seed.
 
@@ -69,7 +67,8 @@ class Scenes(abc.ABC):
             rng = np.random.default_rng([seed % 2**32, place])
             made[split] = self.make(self.examples if split == "train" else self.held_out, rng, material[split])
         truth = {split: known for split, (_, known) in made.items()}
-        usual = all(getattr(self, field.name) == field.default for field in dataclasses.fields(self))
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+        usual = all(getattr(self, field.name) == field.default for field in fields)
         return Source(
             self.name if usual else str(self),
             {split: ArrayRows(scenes) for split, (scenes, _) in made.items()},

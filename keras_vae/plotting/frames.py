@@ -67,7 +67,7 @@ def animation(path: str | os.PathLike, frames, beside=None, seconds: float = 0.1
         pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
         picture = np.rint(255 * mosaic(pixels, len(pair))).astype(np.uint8)
         pictures.append(Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE))
-    # Pillow would join frames that are equal, and the file would have fewer of them than the sequence.
+    # Of frames that are equal Pillow writes one, which is shown for as long as all of them.
     options = {"duration": round(1000 * seconds), "loop": 0, "optimize": False, "disposal": 2}
     pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], **options)
 

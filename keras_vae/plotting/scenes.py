@@ -84,7 +84,7 @@ def components(images, masks, parts=None, reconstructions=None, count: int = 8) 
     groups["masks"] = shown
     if parts is not None:
         painted = np.stack([as_pixels(each, limits) for each in np.asarray(parts, np.float32)[:count]])
-        groups["parts, where their masks are"] = painted * shown
+        groups["parts within their masks"] = painted * shown
     tiles = np.concatenate(list(groups.values()), axis=1)  # [images, columns, h, w, 3]
     picture = mosaic(tiles.reshape(-1, *tiles.shape[2:]), tiles.shape[1])
     return figure_of(picture, "From left to right: " + ", ".join(groups) + channel_note(images))
