@@ -101,7 +101,7 @@ class Billiards(Motion):
         examples: sequences in train.
         held_out: sequences in validation, and as many in test.
 
-    Reference: the box of Kossen et al. 2020, arXiv:1910.02425 (section 4), after Sutskever et al. 2009, "The
+    Reference: the box of Kossen et al. 2020, arXiv:1910.02425, after Sutskever et al. 2009, "The
     recurrent temporal restricted Boltzmann machine".
     """
 
@@ -152,7 +152,7 @@ class Gravity(Motion):
         examples: sequences in train.
         held_out: sequences in validation, and as many in test.
 
-    Reference: in the spirit of Kossen et al. 2020, arXiv:1910.02425 (section 4), whose forces are cut off at 1, where
+    Reference: in the spirit of Kossen et al. 2020, arXiv:1910.02425, whose forces are cut off at 1, where
     these are soft: cut off, they would have no energy that is kept.
     """
 

@@ -53,7 +53,7 @@ class Canvases(Scenes):
         examples: canvases in train.
         held_out: canvases in validation, and as many in test.
 
-    Reference: Eslami et al. 2016, arXiv:1603.08575 (section 3.1).
+    Reference: Eslami et al. 2016, arXiv:1603.08575 (multi-MNIST).
     """
 
     side: int = 32

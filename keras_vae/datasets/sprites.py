@@ -50,7 +50,7 @@ class Sprites(Scenes):
         examples: images in train.
         held_out: images in validation, and as many in test.
 
-    Reference: in the spirit of Multi-dSprites, Burgess et al. 2019, arXiv:1901.11390 (section 4).
+    Reference: in the spirit of Multi-dSprites, Burgess et al. 2019, arXiv:1901.11390.
     """
 
     side: int = 32
