@@ -1,5 +1,6 @@
 """Billiards and gravity: paths against closed forms, SciPy and the laws of mechanics; frames against positions."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import keras_vae as kv
-from keras_vae.datasets import Billiards, Gravity, load
+from keras_vae.datasets import Billiards, Gravity, Motion, load
 from keras_vae.datasets.mechanics import collide
 
 
@@ -63,7 +64,7 @@ def test_a_collision_keeps_momentum_and_turns_the_relative_speed():
 
 def test_billiards_keep_their_energy_and_never_overlap():
     recipe = Billiards(frames=1000)
-    positions, velocities = path(recipe)
+    positions, velocities = path(recipe, 8)
     energies = 0.5 * np.sum(velocities**2, axis=(-1, -2))
     np.testing.assert_allclose(energies, 0.5 * 0.1**2, rtol=1e-9)
     np.testing.assert_array_equal(recipe.energy(positions, velocities), energies)
@@ -71,7 +72,7 @@ def test_billiards_keep_their_energy_and_never_overlap():
         assert np.linalg.norm(positions[:, :, one] - positions[:, :, other], axis=-1).min() > 2 * recipe.radius - 1e-9
     assert np.abs(positions).max() < 1 - recipe.radius + 1e-9
     speeds = np.linalg.norm(velocities, axis=-1)
-    assert (np.abs(np.diff(speeds, axis=1)) > 1e-6).any(axis=1).sum() > 50, "they collide"
+    assert (np.abs(np.diff(speeds, axis=1)) > 1e-6).any(axis=1).sum() > 20, "they collide"
 
 
 def test_billiards_go_back_the_way_they_came():
@@ -94,7 +95,7 @@ def potential(x):
 
 def test_gravity_keeps_its_energy():
     recipe = Gravity(frames=1000)
-    positions, velocities = path(recipe, 40)
+    positions, velocities = path(recipe)
     kinetic = 0.5 * np.sum(velocities**2, axis=(-1, -2))
     energies = kinetic + potential(positions)
     change = np.abs(energies - energies[:, :1]).max(axis=1)
@@ -108,7 +109,7 @@ def test_gravity_keeps_its_energy():
 
 def test_gravity_goes_where_scipy_says():
     recipe = Gravity(balls=3, frames=50)
-    positions, velocities = path(recipe, 3)
+    positions, velocities = path(recipe, 2)
 
     def force(x, step=1e-5):
         """Less the slope of the potential, by finite differences."""
@@ -176,6 +177,31 @@ def test_loaded_frames_have_positions_and_velocities():
     moved = np.diff(data.truth["test"]["positions"], axis=1)
     straight = np.abs(np.diff(data.truth["test"]["velocities"], axis=1)).max(axis=(2, 3)) < 1e-7
     np.testing.assert_allclose(moved[straight], data.truth["test"]["velocities"][:, 1:][straight], atol=1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flight(Motion):
+    """Balls of one's own, which fly straight on."""
+
+    name = "flight"
+    radius = 0.2
+
+    def begin(self, count, rng):
+        return rng.uniform(-0.5, 0.5, (count, self.balls, 2)), rng.uniform(-0.02, 0.02, (count, self.balls, 2))
+
+    def move(self, positions, velocities):
+        velocities = np.repeat(velocities[:, None], self.frames, axis=1)
+        return positions[:, None] + np.arange(self.frames)[:, None, None] * velocities, velocities
+
+    def energy(self, positions, velocities):
+        return 0.5 * np.sum(velocities**2, axis=(-1, -2))
+
+
+def test_motion_of_ones_own():
+    data = load(Flight(balls=1, frames=5, examples=8, held_out=4), batch_size=4)
+    frames = np.concatenate(list(data.test)).astype(float)[..., 0]  # [4, 5, 32, 32]
+    middle = (frames.sum(axis=-2) @ ((2 * np.arange(32) + 1) / 32 - 1)) / frames.sum(axis=(-1, -2))
+    np.testing.assert_allclose(middle, data.truth["test"]["positions"][:, :, 0, 0], atol=0.01)
 
 
 @pytest.mark.parametrize(("recipe", "options"), [(Billiards, {"balls": 7}), (Gravity, {"frames": 0})])

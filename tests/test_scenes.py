@@ -10,7 +10,7 @@ from scipy import ndimage
 import keras_vae as kv
 from keras_vae import cli
 from keras_vae.datasets import Canvases, MNISTCanvases, Scenes, Sprites, load
-from keras_vae.datasets.canvases import Pictures
+from keras_vae.datasets.canvases import Pictures, scaled
 
 SPLITS = ("train", "validation", "test")
 
@@ -167,6 +167,13 @@ def test_digits_are_seen_at_their_boxes(canvases):
         scaled = ndimage.zoom(ink, np.divide(found.shape, ink.shape), order=1, grid_mode=True, mode="nearest")
         likeness.append(np.corrcoef(scaled.ravel(), found.ravel())[0, 1])
     assert np.mean(likeness) > 0.9
+
+
+@pytest.mark.parametrize("width", [5, 8, 13])
+def test_digits_are_scaled_as_pillow_does(width):
+    levels = np.random.default_rng(0).integers(0, 256, (3, 8, 8)).astype(np.uint8)
+    expected = [Image.fromarray(each).resize((width, width), Image.Resampling.BILINEAR) for each in levels]
+    np.testing.assert_allclose(scaled(levels, width).astype(int), np.stack(expected), atol=1)
 
 
 def test_digits_of_test_are_in_no_other_split():

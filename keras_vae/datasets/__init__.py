@@ -1,6 +1,6 @@
 """Name or file -> tf.data of batches."""
 
-from keras_vae.datasets.balls import Billiards, Gravity
+from keras_vae.datasets.balls import Billiards, Gravity, Motion
 from keras_vae.datasets.canvases import Canvases, MNISTCanvases
 from keras_vae.datasets.columns import Column, Table
 from keras_vae.datasets.data import Data
@@ -15,6 +15,7 @@ __all__ = [
     "Data",
     "Gravity",
     "MNISTCanvases",
+    "Motion",
     "Scenes",
     "Sprites",
     "Table",

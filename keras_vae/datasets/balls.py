@@ -11,16 +11,25 @@ from keras_vae.datasets.mechanics import accelerate, collide
 from keras_vae.datasets.scenes import Scenes, Truth, bytes_of, in_parts_of, in_range, place_objects
 from keras_vae.datasets.sprites import HUES
 
+DRAWN = 500  # frames that are drawn together
 FADES = 1.3  # radii from the centre of a ball, beyond which it is darker than a byte can say
 
 
 @dataclass(frozen=True)
 class Motion(Scenes):
-    """Sequences of frames with moving balls; a subclass says how they begin and move.
+    """Sequences of frames with moving balls: a subclass says how they begin and move, and their energy.
 
     The truth of each split (`data.truth["test"]`), for each sequence: positions of the centres, x to the right and y
     downwards, where the edges of the frame are -1 and 1, and velocities, the way in these units for a frame, float32 of
     shape (sequences, frames, balls, 2).
+
+    Args:
+        balls: in a frame, from 1 to 6.
+        side: height and width of a frame in pixels, 16 or more.
+        frames: of a sequence.
+        coloured: whether each ball has a colour (red, green, blue, yellow, magenta, cyan), in place of grey frames.
+        examples: sequences in train.
+        held_out: sequences in validation, and as many in test.
     """
 
     balls: int = 3
@@ -68,21 +77,32 @@ class Motion(Scenes):
 
     def _drawn(self, positions: np.ndarray) -> np.ndarray:
         """Bytes of shape (frames, side, side, channels); a ball is exp(-(d / radius)^8) at a distance d."""
+        colours = np.array(list(HUES.values())) if self.coloured else np.ones((self.balls, 1), np.int64)
+        frames = np.zeros((len(positions), self.side, self.side, colours.shape[1]), np.uint8)
+        for start in range(0, len(positions), DRAWN):
+            part = slice(start, start + DRAWN)
+            for channel in range(colours.shape[1]):
+                there = np.flatnonzero(colours[: self.balls, channel])
+                frames[part, ..., channel] = self._added(positions[part, there])
+        return frames
+
+    def _added(self, positions: np.ndarray) -> np.ndarray:
+        """Grey levels of balls, to white at most, shape (frames, side, side)."""
         radius = self.radius * self.side / 2  # pixels
         reach = math.ceil(FADES * radius)
         offsets = np.arange(-reach, reach + 1)
-        colours = np.array(list(HUES.values()), np.uint16) if self.coloured else np.ones((self.balls, 1), np.uint16)
         wide = self.side + 4 * reach  # balls beyond the edges are drawn where nobody looks
-        frames = np.zeros((len(positions), wide, wide, colours.shape[1]), np.uint16)
-        rows = np.arange(len(positions))[:, None, None]
-        for ball in range(self.balls):
+        frames = np.zeros((len(positions), wide, wide), np.float32)
+        first = wide**2 * np.arange(len(positions))
+        for ball in range(positions.shape[1]):
             at = np.clip((positions[:, ball] + 1) * self.side / 2 - 0.5, -reach, self.side - 1 + reach)
             middle = np.rint(at).astype(np.int64)
             x, y = (((offsets + (middle - at)[:, axis, None]) / radius) ** 2 for axis in (0, 1))
-            levels = bytes_of(np.exp(-((x[:, None, :] + y[:, :, None]) ** 4))).astype(np.uint16)
-            columns, lines = (middle[:, axis, None] + offsets + 2 * reach for axis in (0, 1))
-            frames[rows, lines[:, :, None], columns[:, None, :]] += levels[..., None] * colours[ball]
-        return np.minimum(frames[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach], 255).astype(np.uint8)
+            squares = np.square(x[:, None, :] + y[:, :, None], dtype=np.float32)  # [frames, rows, columns]
+            columns, rows = (middle[:, axis, None] + offsets + 2 * reach for axis in (0, 1))
+            places = (first[:, None] + wide * rows)[:, :, None] + columns[:, None, :]
+            frames.reshape(-1)[places] += np.exp(-squares * squares)
+        return bytes_of(np.minimum(frames[:, 2 * reach : -2 * reach, 2 * reach : -2 * reach], 1))
 
 
 @dataclass(frozen=True)
@@ -192,6 +212,7 @@ class Gravity(Motion):
 
     def _acceleration(self, positions: np.ndarray) -> np.ndarray:
         apart = positions[:, None] - positions[:, :, None]  # [boxes, balls, others, 2]
-        softened = np.sum(apart**2, axis=-1, keepdims=True) + self.softness**2
-        by_others = self.attraction * np.sum(apart / softened**1.5, axis=2)
-        return by_others - self.pull * np.sum(positions**2, axis=-1, keepdims=True) * positions
+        softened = apart[..., 0] ** 2 + apart[..., 1] ** 2 + self.softness**2
+        by_others = np.einsum("boa,boax->box", self.attraction / (softened * np.sqrt(softened)), apart)
+        squares = positions[..., 0] ** 2 + positions[..., 1] ** 2
+        return by_others - self.pull * squares[..., None] * positions

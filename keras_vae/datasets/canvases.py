@@ -98,8 +98,9 @@ class Canvases(Scenes):
                 rng.integers(narrow, wide + 1, len(rows)),
             )
             patches = np.zeros((len(rows), wide, wide), np.uint16)
-            for patch, digit, width in zip(patches, digits, widths, strict=True):
-                patch[:width, :width] = _scaled(pictures.levels[digit], width)
+            for width in range(narrow, wide + 1):
+                of_width = widths == width
+                patches[of_width, :width, :width] = scaled(pictures.levels[digits[of_width]], width)
             corner = rng.integers(0, self.side - widths + 1, (2, len(rows)))  # left and top
             columns, lines = corner[:, :, None] + np.arange(wide)  # [digits, wide], each
             where = rows[:, None, None], lines[:, :, None], columns[:, None, :]
@@ -145,7 +146,15 @@ class MNISTCanvases(Canvases):
         return {split: Pictures(levels[split], labels[split], np.arange(len(levels[split]))) for split in levels}
 
 
-def _scaled(levels: np.ndarray, width: int) -> np.ndarray:
-    from PIL import Image
+def scaled(levels: np.ndarray, width: int) -> np.ndarray:
+    """Grey images (n, height, width) scaled to a width and height, bytes, by triangles that cover a pixel or more."""
+    rows, columns = (_triangles(size, width) for size in levels.shape[1:])
+    return np.rint(rows @ levels.astype(np.float32) @ columns.T).astype(np.uint8)
 
-    return np.asarray(Image.fromarray(levels).resize((width, width), Image.Resampling.BILINEAR))
+
+def _triangles(size: int, width: int) -> np.ndarray:
+    """The weight of each of `size` pixels in each of `width`, float32 of shape (width, size)."""
+    middles = (np.arange(width, dtype=np.float32) + 0.5) * size / width
+    distances = np.abs(middles[:, None] - (np.arange(size, dtype=np.float32) + 0.5)) / max(1, size / width)
+    weights = np.maximum(1 - distances, 0)
+    return weights / weights.sum(axis=1, keepdims=True)
