@@ -107,6 +107,12 @@ _HOMES = {
     "TopDownBlock": "models",
     "Bottleneck": "networks",
     "bottom_up_encoder": "networks",
+    "SpatialTransformer": "networks",
+    "inverse_box": "networks",
+    "SpatialBroadcast": "networks",
+    "spatial_broadcast_decoder": "networks",
+    "best_assignment": "networks",
+    "match_over_time": "networks",
 }
 
 __all__ = list(_HOMES)

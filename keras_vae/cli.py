@@ -92,8 +92,9 @@ def _parser() -> argparse.ArgumentParser:
 
 DATA_HELP = (
     "digits (scikit-learn's handwritten digits, embedded; the default), shapes (squares, ellipses and hearts of known "
-    "factors), the name of a TensorFlow Datasets image set such as mnist, or a path: a table (.csv, .tsv, .parquet, "
-    ".arrow), .npz, .npy, or a folder of images (./shapes for one of that name)"
+    "factors), sprites (several coloured shapes), canvases or mnist_canvases (several digits), the name of a "
+    "TensorFlow Datasets image set such as mnist, or a path: a table (.csv, .tsv, .parquet, .arrow), .npz, .npy, "
+    "or a folder of images (./shapes for one of that name)"
 )
 
 

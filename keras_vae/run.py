@@ -232,6 +232,10 @@ class Run:
                 "train needs at least 20 examples, or two in each split, for its figures. "
                 f"Received: {sizes} of {settings.data}."
             )
+        if len(data.shape) > 3:
+            raise ValueError(
+                f"train needs rows, series or images. Received: {settings.data} of frames, of shape {data.shape}."
+            )
         if settings.network == "convolutional" and len(data.shape) != 3:
             raise ValueError(
                 f"train needs images for --network convolutional. Received: {settings.data} of {data.shape[0]} values."

@@ -12,7 +12,7 @@ from keras_vae.files import locked, require_writable, write_text
 PATIENCE = 20  # epochs without a better validation loss, where the number of epochs is not given
 SIMULATED = 10  # examples that `evaluate` draws from the model of a run, to bound their log p(x) from both sides
 NETWORKS = ("dense", "convolutional")
-NAMED = ("digits", "shapes")  # data sets of ours, whose names are no paths
+NAMED = ("digits", "shapes", "sprites", "canvases", "mnist_canvases", "billiards", "gravity")  # sets of ours, no paths
 LIKELIHOODS = ("bernoulli", "normal", "learned-scale-normal", "columns")
 LOCK = "run.lock"  # held by the process that trains
 WRITTEN = (  # what a run writes in its folder

@@ -66,6 +66,16 @@ def convolutional_vae() -> kv.VAE:
     )
 
 
+def glimpse_vae() -> kv.VAE:
+    """An encoder that looks at a box of its choice, and a decoder that paints a code at each place."""
+    image = keras.Input((8, 8, 1))
+    box = keras.layers.Dense(4, "tanh", bias_initializer=keras.initializers.Constant([0.1, 0.2, 0.7, 0.6]))
+    glimpse = kv.SpatialTransformer((4, 4))(image, box(keras.layers.Flatten()(image)))
+    features = keras.layers.Dense(8, "tanh")(keras.layers.Flatten()(glimpse))
+    decode = kv.spatial_broadcast_decoder(3, (8, 8, 1), filters=[4, 4], activation="tanh")
+    return kv.VAE(kv.Normal(3, keras.Model(image, features)), kv.Bernoulli((8, 8, 1), decode), kv.StandardNormal(3))
+
+
 def colours(shape=(4, 3, 3), count=12) -> np.ndarray:
     """Random colour images of bytes."""
     return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype("float32")
@@ -372,6 +382,7 @@ CASES = {
         binary_images,
     ),
     "Columns with missing values": Case(table_vae, incomplete_rows),
+    "SpatialTransformer, SpatialBroadcast": Case(glimpse_vae, binary_images),
     "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(
         vector_vae(

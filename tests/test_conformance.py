@@ -43,6 +43,7 @@ COMPILED_SLOWLY = (
     "RelaxedOneHotCategorical latents",
     "HierarchicalVAE",
     "ConditionalVQVAE",
+    "SpatialTransformer, SpatialBroadcast",
     "Dropout",
     "PlanarFlow posterior, CouplingFlow prior",
     "HouseholderFlow posterior, AutoregressiveFlow prior",

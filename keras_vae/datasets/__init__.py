@@ -1,7 +1,23 @@
 """Name or file -> tf.data of batches."""
 
+from keras_vae.datasets.balls import Billiards, Gravity, Motion
+from keras_vae.datasets.canvases import Canvases, MNISTCanvases
 from keras_vae.datasets.columns import Column, Table
 from keras_vae.datasets.data import Data
 from keras_vae.datasets.load import load
+from keras_vae.datasets.scenes import Scenes
+from keras_vae.datasets.sprites import Sprites
 
-__all__ = ["Column", "Data", "Table", "load"]
+__all__ = [
+    "Billiards",
+    "Canvases",
+    "Column",
+    "Data",
+    "Gravity",
+    "MNISTCanvases",
+    "Motion",
+    "Scenes",
+    "Sprites",
+    "Table",
+    "load",
+]

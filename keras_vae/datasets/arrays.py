@@ -194,11 +194,11 @@ def _checked(array: np.ndarray, name: str, on_disk: bool = False) -> np.ndarray:
     """An array of numbers of this machine, unless it stays on disk, of a shape that can be read; bytes for booleans."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"datasets.load needs numbers. Received: {name} of dtype {array.dtype}.")
-    if array.ndim not in (2, 3, 4) or array.size == 0:
+    if array.ndim not in (2, 3, 4, 5) or array.size == 0:
         raise ValueError(
             "datasets.load needs arrays of shape (examples, size), (examples, steps, channels), (examples, height, "
-            "width) or (examples, height, width, channels), and at least one example. "
-            f"Received: {name} of shape {array.shape}."
+            "width), (examples, height, width, channels) or (examples, time, height, width, channels), and at least "
+            f"one example. Received: {name} of shape {array.shape}."
         )
     _check_numbers(array, name)
     if not on_disk:
@@ -224,11 +224,14 @@ def _check_numbers(array: np.ndarray, name: str) -> None:
 
 
 def _levels(array: np.ndarray) -> float | None:
-    """The value of white: 255 for bytes and images of integers to 255, 1 for fractions, None for others, and series."""
+    """The value of white: 255 for bytes, and integers to 255 of images and frames; 1 for fractions; None for others.
+
+    None for series too.
+    """
     low, high = array.min(), array.max()
     if array.ndim == 3 or low < 0:
         return None
     if high <= 1:
         return 1.0
-    bytes_or_alike = array.dtype == np.uint8 or (array.dtype.kind in "iu" and array.ndim == 4)
+    bytes_or_alike = array.dtype == np.uint8 or (array.dtype.kind in "iu" and array.ndim >= 4)
     return 255.0 if bytes_or_alike and high <= 255 else None

@@ -1,4 +1,4 @@
-"""What the axes of an array are: examples of vectors, of images or of series."""
+"""What the axes of an array are: examples of vectors, of images, of frames or of series."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,9 +17,10 @@ def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
 def read_axes(
     arrays: Sequence[np.ndarray], title: str, like: tuple[int, ...] | None = None
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Arrays as vectors (examples, size), series (examples, steps, channels) or images (examples, h, w, channels).
+    """Arrays as vectors, series, images or frames, whose channels are the last axis.
 
-    Four axes are images, channels first where the second axis is 1, 3 or 4 and the others are longer. Three axes are
+    Two axes are vectors (examples, size). Four axes are images, channels first where the second axis is 1, 3 or 4 and
+    the others are longer; five are frames, channels before height and width where the third axis is so. Three axes are
     images of one channel where the values are stored as bytes or booleans, lie in [0, 1], or are whole numbers from 0
     to 255 of an integer dtype; else series.
 
@@ -47,7 +48,7 @@ def _one_channel(array: np.ndarray) -> np.ndarray:
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
-    return np.moveaxis(array, 1, -1)
+    return np.moveaxis(array, 2 if array.ndim == 5 else 1, -1)
 
 
 Reading = tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...]]
@@ -64,7 +65,7 @@ def _known(array: np.ndarray, like: tuple[int, ...] | None) -> Reading | None:
 
 def _told(arrays: Sequence[np.ndarray], title: str) -> Reading:
     shape = arrays[0].shape
-    if len(shape) == 4 and shape[1] in CHANNELS and min(shape[2:]) > max(CHANNELS):
+    if len(shape) in (4, 5) and shape[-3] in CHANNELS and min(shape[-2:]) > max(CHANNELS):
         return _channels_last, _moved(arrays[0])
     if len(shape) != 3:
         return _as_they_are, ()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_vae.batches import CALLS, ahead, number_of_batches
 from keras_vae.datasets.columns import Table
-from keras_vae.datasets.factors import Factors
+from keras_vae.datasets.factors import Factors, in_words
 from keras_vae.datasets.labels import Labels
 from keras_vae.datasets.rows import Rows, as_they_are, one_hot, unknown
 from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
@@ -36,6 +36,7 @@ class Source:
         notes: what was recognised of a file, and what was left out, in words.
         labels: the class of each example, where the source says it.
         factors: what made each example, where the source knows it.
+        truth: by split, arrays of shape (examples, ...) by name: what is in each example, where the source knows it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Source:
     notes: tuple[str, ...] = ()
     labels: Labels | None = None
     factors: Factors | None = None
+    truth: Mapping[str, Mapping[str, np.ndarray]] | None = None
 
     def labelled(self, classes: tuple[str, ...] | None = None) -> "Source":
         """Pairs of the examples and their labels, as places in `classes`, or in the source's own.
@@ -56,8 +58,8 @@ class Source:
         if self.labels is None:
             raise ValueError(
                 "datasets.load needs a source that has labels for labels=True: folders of images by class, an .npz "
-                f"file with y beside x, a TFDS set with a label, digits or shapes. Received: {self.name}, "
-                f"{'; '.join(self.notes) or 'without labels'}."
+                f"file with y beside x, a TFDS set with a label, digits, shapes, sprites or canvases. "
+                f"Received: {self.name}, {'; '.join(self.notes) or 'without labels'}."
             )
         labels = self.labels if classes is None else self.labels.among(classes, self.name)
         splits = {
@@ -83,7 +85,8 @@ class Data:
         name: what was loaded.
         train: shuffled anew in each epoch; binary observations of grey levels are drawn anew, too.
         validation, test: in a fixed order, with one fixed draw.
-        shape: of one observation: (size,), (steps, channels) of a series or (height, width, channels) of an image.
+        shape: of one observation: (size,), (steps, channels) of a series, (height, width, channels) of an image or
+            (time, height, width, channels) of frames.
         value_range: smallest and largest value of an observation; of large data, of a sample.
         kind: class of the distribution layer that fits; `likelihood` builds the layer.
         sizes: number of examples by split.
@@ -105,6 +108,9 @@ class Data:
         factors: by split, in the order of `labels`, what made each example: places in `factor_values`, int64 of shape
             (examples, factors). None where the source does not know it, as "shapes" does.
         factor_values: the values of each factor by its name, in the order of the columns of `factors`, or None.
+        truth: by split, in the order of `labels`, what is in each example, arrays of shape (examples, ...) by name,
+            such as masks, boxes or positions; see `Sprites`, `Canvases`, `Billiards` and `Gravity`. None where the
+            source does not know it.
     """
 
     name: str
@@ -130,6 +136,7 @@ class Data:
     mean: np.ndarray | None = None
     factors: dict[str, np.ndarray] | None = None
     factor_values: dict[str, tuple] | None = None
+    truth: dict[str, dict[str, np.ndarray]] | None = None
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -153,7 +160,8 @@ class Data:
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
         shape = (
-            "x".join(map(str, self.shape)) + (" values", " series (steps x channels)", " images")[len(self.shape) - 1]
+            "x".join(map(str, self.shape))
+            + (" values", " series (steps x channels)", " images", " frames (time first)")[len(self.shape) - 1]
         )
         low, high = self.value_range
         return (
@@ -162,6 +170,7 @@ class Data:
             + (f"\n{self.table}" if self.table else f"\ncolumns: {self._names()}" if self.columns else "")
             + (f"\n{Labels(self.classes, self.labels)}" if self.classes and self.labels else "")
             + (f"\n{Factors(self.factor_values, self.factors)}" if self.factor_values and self.factors else "")
+            + (f"\n{in_words(self.truth['train'])}" if self.truth else "")
             + "".join(f"\n{note}" for note in self.notes)
         )
 
@@ -253,6 +262,7 @@ def observe(
         mean=_mean(sample) / (levels or 1.0) if issubclass(kind, Bernoulli) else None,
         factors=dict(source.factors.numbers) if source.factors else None,
         factor_values=dict(source.factors.values) if source.factors else None,
+        truth={split: dict(known) for split, known in source.truth.items()} if source.truth else None,
     )
 
 

@@ -23,10 +23,16 @@ class Factors:
         return Factors(self.values, {split: self.numbers["all"][rows] for split, rows in parts.items()})
 
     def __str__(self) -> str:
-        return "factors: " + ", ".join(_in_words(name, values) for name, values in self.values.items())
+        return "factors: " + ", ".join(_values_in_words(name, values) for name, values in self.values.items())
 
 
-def _in_words(name: str, values: tuple) -> str:
+def _values_in_words(name: str, values: tuple) -> str:
     if isinstance(values[0], str):
         return f"{name} ({', '.join(values)})"
     return f"{name} ({len(values)} values from {values[0]:g} to {values[-1]:g})"
+
+
+def in_words(truth: Mapping[str, np.ndarray]) -> str:
+    """The names of what is known of each example, with the shapes of those that are not one number."""
+    shapes = {name: " x ".join(map(str, values.shape[1:])) for name, values in truth.items()}
+    return "truth: " + ", ".join(f"{name} ({shape})" if shape else name for name, shape in shapes.items())

@@ -6,13 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from keras_vae.arguments import whole_seed
 from keras_vae.datasets.arrays import array_source, memory_mapped_source, npz_source
+from keras_vae.datasets.balls import Billiards, Gravity
+from keras_vae.datasets.canvases import Canvases, MNISTCanvases
 from keras_vae.datasets.cells import BINARIES, TEXTS, is_table
 from keras_vae.datasets.columns import Table
 from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import Size, folder_source
+from keras_vae.datasets.scenes import Scenes
 from keras_vae.datasets.shapes import shapes_source
+from keras_vae.datasets.sprites import Sprites
 from keras_vae.datasets.table import numeric_source, typed_source
 from keras_vae.datasets.tfds import tfds_source
 from keras_vae.distributions import Columns, DistributionLayer, GreyLevels, Standardized
@@ -24,7 +30,7 @@ TABLES = "a table (.csv, .tsv, .parquet, .arrow, perhaps compressed, a frame, or
 
 
 def load(
-    source: str | os.PathLike = "digits",
+    source: Any = "digits",
     batch_size: int = 128,
     likelihood: type[DistributionLayer] | Mapping[str, type[DistributionLayer] | None] | None = None,
     seed: int = 0,
@@ -43,21 +49,27 @@ def load(
     - "shapes": 13,824 binary images of 32x32 pixels that are made here, one for each setting of five factors: a square,
       ellipse or heart, its scale, rotation, column and row. `data.factors` and `data.factor_values` have them. No two
       are the same: their entropy is log(13,824) = 9.53 nats.
+    - "sprites": images of 1 to 4 coloured shapes, "canvases" and "mnist_canvases": of 0 to 3 digits, "billiards" and
+      "gravity": sequences of frames, all made here, from the seed. `data.truth` has their masks, counts, boxes,
+      positions and velocities. `Sprites`, `Canvases`, `MNISTCanvases`, `Billiards` and `Gravity` take arguments:
+      `load(Sprites(side=64, overlap=True))`; recipes of your own are subclasses of `Scenes`.
     - the name of an image set of TensorFlow Datasets, "mnist", "binarized_mnist", "cifar10", ..., which is downloaded
       where it is not there yet; TFDS_DATA_DIR names another data directory than TFDS's default.
     - a path: `.npy` (memory-mapped), `.npz` (one array, or arrays train, validation and test), or a folder of images
       of one size (read when a batch needs them), whose subfolders train, test and perhaps validation are the splits.
       Arrays of four axes are images, channels first where axes say so; of three axes grey images where the values are
       stored as bytes or other integers from 0 to 255, or lie in [0, 1], else series (examples, steps, channels); of two
-      axes vectors.
+      axes vectors; of five axes frames (examples, time, height, width, channels). A NumPy array is read as a file that
+      holds it.
     - a table of numeric columns: `.csv` and `.tsv`, which may be compressed (`.gz`, `.bz2`, `.zst`), `.parquet`,
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas, Windows-1252 and UTF-16 are recognised, and said by `print(data)`.
 
-    "digits" and "shapes" are these sets even where there is a folder of that name: "./shapes" is the folder.
+    Names of sets that are made here are these sets even where there is a folder of that name: "./shapes" is the folder.
 
-    Classes are those of digits, shapes and of TFDS, subfolders of images, one for each class, and whole numbers, texts
-    or booleans named y or labels in an `.npz` (y_train, y_test, ... beside splits): `data.labels` and `data.classes`.
+    Classes are those of digits, shapes and of TFDS, numbers of objects of sprites and canvases, subfolders of images,
+    one for each class, and whole numbers, texts or booleans named y or labels in an `.npz` (y_train, y_test, ... beside
+    splits): `data.labels` and `data.classes`.
 
     Text files and frames are held in memory. A Parquet or Arrow file of more than 1 GiB, as it is or as float64, is
     read in parts. Its numbers go, 8 bytes each, to temporary files on the disk of the folder that the environment
@@ -78,7 +90,7 @@ def load(
     ones by their geometric mean, inside of the model.
 
     Args:
-        source: name, path, frame, pyarrow table or dictionary of columns.
+        source: name, recipe of scenes, path, NumPy array, frame, pyarrow table or dictionary of columns.
         batch_size: examples in a batch; the last one may be smaller.
         likelihood: the distribution layer of the observations. `Bernoulli` makes binary observations of grey levels:
             drawn anew in each training batch, and once for validation and test. Any other keeps them continuous, in
@@ -183,9 +195,16 @@ def _find(
     shape: tuple[int, ...] | None,
     labels: bool,
 ) -> Source:
+    if isinstance(source, Scenes):
+        return source.source(seed)
+    if isinstance(source, np.ndarray):
+        return array_source("array", source, seed, whole=whole, like=shape)
     if not isinstance(source, str | os.PathLike):
         if not is_table(source):
-            raise ValueError(f"datasets.load needs a name, a path or {TABLES}. Received: a {type(source).__name__}.")
+            raise ValueError(
+                f"datasets.load needs a name, a path or {TABLES}, a NumPy array, or a recipe of scenes such as "
+                f"Sprites(). Received: a {type(source).__name__}."
+            )
         return numeric_source(source, seed, like, whole)
     path = Path(source)
     if isinstance(source, str) and source in NAMED:
@@ -250,4 +269,5 @@ def _digits(seed: int) -> Source:
     return array_source("digits", images, seed, levels=16.0, targets=digits.target)
 
 
-NAMED = {"digits": _digits, "shapes": shapes_source}  # from the seed of the split to a source
+SCENES = {recipe.name: recipe().source for recipe in (Sprites, Canvases, MNISTCanvases, Billiards, Gravity)}
+NAMED = {"digits": _digits, "shapes": shapes_source} | SCENES  # from the seed of the split to a source

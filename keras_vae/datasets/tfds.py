@@ -55,8 +55,9 @@ def _prepared_builder(name: str):
         builder = tfds.builder(name, data_dir=directory)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(
-            "datasets.load needs digits, shapes, the name of a TFDS image set such as mnist, or a path to .npz, .npy, "
-            f".csv or a folder of images. Received: {name!r}."
+            "datasets.load needs digits, shapes, the name of a TFDS image set such as mnist, another set that is made "
+            "here (sprites, canvases, mnist_canvases, billiards, gravity), or a path to .npz, .npy, .csv or a folder "
+            f"of images. Received: {name!r}."
         ) from error
     if not builder.is_prepared():
         _require_network(name, builder.data_dir)

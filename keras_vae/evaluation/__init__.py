@@ -26,6 +26,7 @@ from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from keras_vae.evaluation.rate_distortion import RateDistortion, RateDistortionPoint, rate_distortion
 from keras_vae.evaluation.refine import RefinedPosterior, refine_posterior
+from keras_vae.evaluation.scenes import CountAccuracy, count_accuracy, foreground_rand_index
 
 __all__ = [
     "AnnealedBounds",
@@ -35,6 +36,7 @@ __all__ = [
     "Bounds",
     "ByExample",
     "ComplexityCorrected",
+    "CountAccuracy",
     "Diagnosis",
     "Disentanglement",
     "DrawQuality",
@@ -56,9 +58,11 @@ __all__ = [
     "annealed_importance_sampling",
     "anomaly_scores",
     "bounds",
+    "count_accuracy",
     "diagnose",
     "disentanglement",
     "draw_quality",
+    "foreground_rand_index",
     "frechet_distance",
     "hamiltonian_monte_carlo",
     "impute",

@@ -6,9 +6,12 @@ from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.dropout import Dropout
 from keras_vae.networks.masked import MADE
+from keras_vae.networks.matching import best_assignment, match_over_time
 from keras_vae.networks.missing import ObservedValues
 from keras_vae.networks.residual import merged_grids, residual_decoder, residual_encoder
 from keras_vae.networks.rows import by_rows
+from keras_vae.networks.spatial_broadcast import SpatialBroadcast, spatial_broadcast_decoder
+from keras_vae.networks.spatial_transformer import SpatialTransformer, inverse_box
 
 __all__ = [
     "MADE",
@@ -18,13 +21,19 @@ __all__ = [
     "GaussianNoise",
     "MaskingNoise",
     "ObservedValues",
+    "SpatialBroadcast",
+    "SpatialTransformer",
+    "best_assignment",
     "bottom_up_encoder",
     "by_rows",
     "convolutional_decoder",
     "convolutional_encoder",
     "dense_decoder",
     "dense_encoder",
+    "inverse_box",
+    "match_over_time",
     "merged_grids",
     "residual_decoder",
     "residual_encoder",
+    "spatial_broadcast_decoder",
 ]

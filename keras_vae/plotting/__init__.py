@@ -14,6 +14,8 @@ from keras_vae.distributions import Columns
 from keras_vae.plotting.approximations import posteriors as posteriors
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.diagnosis import diagnosis as diagnosis
+from keras_vae.plotting.frames import animation as animation
+from keras_vae.plotting.frames import film_strip as film_strip
 from keras_vae.plotting.images import (
     DPI,
     as_pixels,
@@ -26,6 +28,8 @@ from keras_vae.plotting.images import (
     value_limits,
 )
 from keras_vae.plotting.rate_distortion import rate_distortion as rate_distortion
+from keras_vae.plotting.scenes import boxes as boxes
+from keras_vae.plotting.scenes import components as components
 
 if TYPE_CHECKING:  # imported where it is used: no other part of the package needs matplotlib
     from matplotlib.figure import Figure
