@@ -37,7 +37,7 @@ def build(shape, slots: int, scale: float, seed: int) -> kv.MONet:
     paint = [
         keras.Input((SIZE,)),
         kv.SpatialBroadcast((height, width)),
-        *[keras.layers.Dense(32, "relu") for _ in range(2)],  # of each place by itself
+        *[keras.layers.Dense(units, "relu") for units in (32, 16)],  # of each place by itself
         *[keras.layers.Conv2D(16, 3, padding="same", activation="relu") for _ in range(2)],
     ]
     return kv.MONet(
