@@ -74,7 +74,9 @@ def train(options: argparse.Namespace, seed: int) -> tuple[float, float, float]:
         index, error = rand_index(model, x[several], truth["masks"][several])
         minutes = (time.perf_counter() - start) / 60
         logs = ", ".join(f"{name} {values[0]:.1f}" for name, values in history.items())
-        print(f"seed {seed}, step {steps * (number + 1):,}, {minutes:.1f} minutes: index {index:.3f}; {logs}", flush=True)
+        print(
+            f"seed {seed}, step {steps * (number + 1):,}, {minutes:.1f} minutes: index {index:.3f}; {logs}", flush=True
+        )
     folder = options.output / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
     found = model.decompose(x[:8])

@@ -140,7 +140,7 @@ def slots() -> kv.MONet:
     return kv.MONet(
         attention=kv.unet(seen, filters=[4, 4], units=6, activation="tanh"),
         posterior=kv.Normal(3, kv.convolutional_encoder(seen, filters=[4, 4])),
-        likelihood=kv.SlotMixture(shape, decode, scale=0.3),
+        likelihood=kv.SlotMixture(shape, decode),
         prior=kv.StandardNormal((3, 3)),
     )
 

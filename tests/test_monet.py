@@ -203,7 +203,10 @@ def test_a_slot_that_takes_all_leaves_finite_losses():
 
 def test_the_features_of_a_pixel_know_of_all_others():
     keras.utils.set_random_seed(0)
-    network, x = kv.unet((8, 12, 2), filters=[3, 4], units=5, activation="tanh"), RNG.normal(size=(2, 8, 12, 2)).astype("float32")
+    network, x = (
+        kv.unet((8, 12, 2), filters=[3, 4], units=5, activation="tanh"),
+        RNG.normal(size=(2, 8, 12, 2)).astype("float32"),
+    )
     changed = x.copy()
     changed[:, 0, 0] += 1
     features = network(x)
@@ -228,6 +231,8 @@ def test_what_is_refused():
         kv.MONet(attention, encoder, mixture, kv.StandardNormal(2))
     with pytest.raises(ValueError, match=r"output has the shape \(batch, 2, 2, features\). Received: \(None, 16\)"):
         kv.MONet(keras.layers.Flatten(), encoder, mixture, prior).build((None, *SHAPE))
+    with pytest.raises(ValueError, match=r"MONet.decompose needs weights: call fit"):
+        kv.MONet(attention, encoder, mixture, prior).decompose(X)
     with pytest.raises(ValueError, match=r"needs images of shape \(height, width, channels\). Received: \(4,\)"):
         kv.SlotMixture(4)
     with pytest.raises(ValueError, match=r"SlotMixture needs scale\[1\] to be a positive number. Received.*-1"):

@@ -132,6 +132,7 @@ class MONet(UnconditionalModel):
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,) and event shape (slots, size), for x of shape (batch, *event)."""
+        self._require_built("encode")
         x = self._as_batch(x)
         return self._codes(x, self._log_masks(x))
 
@@ -155,6 +156,7 @@ class MONet(UnconditionalModel):
                 height, width, channels).
             segments: the slot that has the largest share of each pixel, int32 of shape (batch, height, width).
         """
+        self._require_built("decompose")
         x = self._as_batch(x)
         log_masks = self._log_masks(x)  # [batch, height, width, slots]
         _, means = self.likelihood.parts(self._codes(x, log_masks).mean())
