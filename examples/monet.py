@@ -20,6 +20,7 @@ import keras_vae as kv
 
 SIZE = 8  # of the code of a slot
 ENOUGH = 0.95
+EPOCH = 100  # steps: the weight of the KL of the masks rises from one to the next
 
 
 def build(shape, slots: int, scale: float, seed: int) -> kv.MONet:
@@ -34,19 +35,24 @@ def build(shape, slots: int, scale: float, seed: int) -> kv.MONet:
     """
     height, width, channels = shape
     seen = (height, width, channels + 1)  # an image beside the logarithm of a mask
+    edges = keras.initializers.RandomNormal(stddev=1.0)  # as steep as those of an object are
     paint = [
         keras.Input((SIZE,)),
         kv.SpatialBroadcast((height, width)),
-        *[keras.layers.Dense(units, "relu") for units in (32, 16)],  # of each place by itself
+        keras.layers.Dense(32, "relu", kernel_initializer=edges),  # of each place by itself
         *[keras.layers.Conv2D(16, 3, padding="same", activation="relu") for _ in range(2)],
     ]
-    return kv.MONet(
+    model = kv.MONet(
         attention=kv.unet(seen, filters=[12, 12, 24], units=64),
         posterior=kv.Normal(SIZE, kv.convolutional_encoder(seen, filters=[16, 32, 32])),
         likelihood=kv.SlotMixture(shape, keras.Sequential(paint), scale=scale),
         prior=kv.StandardNormal((slots, SIZE)),
         seed=seed,
     )
+    model.build((None, *shape))
+    bias = model.posterior.head.bias  # of locations and scales
+    bias.assign(np.tile([0.0, -2.0], SIZE))  # scales begin at 0.13, so that codes are heard
+    return model
 
 
 def rand_index(model: kv.MONet, x: np.ndarray, masks: np.ndarray) -> tuple[float, float]:
@@ -58,7 +64,7 @@ def rand_index(model: kv.MONet, x: np.ndarray, masks: np.ndarray) -> tuple[float
 
 def train(options: argparse.Namespace, seed: int) -> tuple[float, float, float]:
     """Trains with one seed, of data, weights and noise, and writes figures and model: index, its error, minutes."""
-    recipe = kv.datasets.Sprites(most=3, overlap=options.overlap, equal_colours=options.equal_colours)
+    recipe = kv.datasets.Sprites(options.side, 3, overlap=options.overlap, equal_colours=options.equal_colours)
     data = kv.datasets.load(recipe, options.batch_size, kv.Normal, seed=seed)
     x = np.concatenate(list(data.test))
     truth = data.truth["test"]
@@ -67,24 +73,28 @@ def train(options: argparse.Namespace, seed: int) -> tuple[float, float, float]:
     model = build(data.shape, options.slots, options.scale, seed)
     rate = keras.optimizers.schedules.CosineDecay(options.rate, options.steps, alpha=0.05)
     model.compile(keras.optimizers.Adam(rate), kv.ELBO(beta={"z": 0.5, "mask": 0.5}))
-    start = time.perf_counter()
-    parts = [options.steps // options.looks] * options.looks
-    for number, steps in enumerate(parts):
-        history = model.fit(data.train.repeat(), steps_per_epoch=steps, verbose=0).history
-        index, error = rand_index(model, x[several], truth["masks"][several])
+    start, epochs, found = time.perf_counter(), options.steps // EPOCH, [0.0, 0.0]
+
+    def look(epoch, logs):
+        if (epoch + 1) % options.every and epoch + 1 < epochs:
+            return
+        found[:] = rand_index(model, x[several], truth["masks"][several])
         minutes = (time.perf_counter() - start) / 60
-        logs = ", ".join(f"{name} {values[0]:.1f}" for name, values in history.items())
-        print(
-            f"seed {seed}, step {steps * (number + 1):,}, {minutes:.1f} minutes: index {index:.3f}; {logs}", flush=True
-        )
+        words = ", ".join(f"{name} {value:.1f}" for name, value in logs.items())
+        print(f"seed {seed}, step {EPOCH * (epoch + 1):,}, {minutes:.1f} minutes: {found[0]:.3f}; {words}", flush=True)
+
+    warm_up = kv.callbacks.LinearSchedule("beta.mask", 0.05, 0.5, max(1, int(options.warm_up * epochs)))
+    looks = keras.callbacks.LambdaCallback(on_epoch_end=look)
+    model.fit(data.train.repeat(), steps_per_epoch=EPOCH, epochs=epochs, verbose=0, callbacks=[warm_up, looks])
+    minutes = (time.perf_counter() - start) / 60
     folder = options.output / str(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    found = model.decompose(x[:8])
-    figure = kv.plotting.components(x[:8], found["masks"], found["components"], model.reconstruct(x[:8]))
+    parts = model.decompose(x[:8])
+    figure = kv.plotting.components(x[:8], parts["masks"], parts["components"], model.reconstruct(x[:8]))
     figure.savefig(folder / "components.png")
     kv.plotting.samples(model, 64, seed=1).savefig(folder / "samples.png")
     model.save(folder / "model.keras")
-    return index, error, minutes
+    return *found, minutes
 
 
 def main(options: argparse.Namespace) -> None:
@@ -103,7 +113,11 @@ if __name__ == "__main__":
     parser.add_argument("--slots", type=int, default=5)
     parser.add_argument("--scale", type=float, default=0.4, help="standard deviation of a value of a pixel")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--looks", type=int, default=10, help="how often the index is printed")
+    parser.add_argument("--warm-up", type=float, default=0.4, help="part of the steps in which the masks' KL comes in")
+    parser.add_argument(
+        "--every", type=int, default=5, help="hundreds of steps from one print of the index to the next"
+    )
+    parser.add_argument("--side", type=int, default=32, help="height and width of the images")
     parser.add_argument("--overlap", action="store_true", help="objects may hide each other in part")
     parser.add_argument("--equal-colours", action="store_true", help="all objects of an image have one colour")
     parser.add_argument("--seeds", type=int, default=1)
