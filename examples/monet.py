@@ -1,6 +1,6 @@
 """Images of one to three sprites, each of another colour, taken apart into objects without a word about objects.
 
-A MONet of five slots, in which the KL of the masks comes in slowly. Prints for each seed the adjusted Rand index of the
+A MONet of five slots. Prints for each seed the adjusted Rand index of the
 foreground on test images of two objects or more, 1 where the pixels of each object are in a segment of their own, and
 writes figures. A seed below 0.95 has failed.
 
@@ -20,7 +20,7 @@ import keras_vae as kv
 
 SIZE = 8  # of the code of a slot
 ENOUGH = 0.95
-EPOCH = 100  # steps: the weight of the KL of the masks rises from one to the next
+EPOCH = 100  # steps: the weight of the KL of the codes rises from one to the next
 
 
 def build(shape, slots: int, scale: float, seed: int) -> kv.MONet:
@@ -81,7 +81,7 @@ def train(options: argparse.Namespace, seed: int) -> tuple[float, float, float]:
         words = ", ".join(f"{name} {value:.1f}" for name, value in logs.items())
         print(f"seed {seed}, step {EPOCH * (epoch + 1):,}, {minutes:.1f} minutes: {found[0]:.3f}; {words}", flush=True)
 
-    warm_up = kv.callbacks.LinearSchedule("beta.mask", 0.05, 0.5, max(1, int(options.warm_up * epochs)))
+    warm_up = kv.callbacks.LinearSchedule("beta.z", 0.02, 0.5, max(1, int(options.warm_up * epochs)))
     looks = keras.callbacks.LambdaCallback(on_epoch_end=look)
     model.fit(data.train.repeat(), steps_per_epoch=EPOCH, epochs=epochs, verbose=0, callbacks=[warm_up, looks])
     minutes = (time.perf_counter() - start) / 60
@@ -110,7 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--slots", type=int, default=5)
     parser.add_argument("--scale", type=float, default=0.4, help="standard deviation of a value of a pixel")
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--warm-up", type=float, default=0.4, help="part of the steps in which the masks' KL comes in")
+    parser.add_argument("--warm-up", type=float, default=0.0, help="part of the steps in which the codes' KL comes in")
     parser.add_argument("--every", type=int, default=5, help="hundreds of steps from one print to the next")
     parser.add_argument("--side", type=int, default=32, help="height and width of the images")
     parser.add_argument("--overlap", action="store_true", help="objects may hide each other in part")
