@@ -202,7 +202,7 @@ class LatentVariableModel(KerasContract):
         with sampling(self.loss.samples, self._step_seed(TEST), weights=sample_weight):
             trace = self(self.as_inputs(x, y), training=False)
             self.compute_loss(x, y_pred=trace, sample_weight=sample_weight, training=False)
-        return self._logs()
+        return {name: value for name, value in self._logs().items() if name != "skipped_steps"}
 
     def predict_step(self, data) -> tf.Tensor:
         """Reconstructions of one batch."""
