@@ -18,7 +18,7 @@ from keras_vae.models.inputs import Field, Inputs
 from keras_vae.models.weights import WeightSums
 from keras_vae.noise import fold
 from keras_vae.objectives.base import over_draws, scheduled
-from keras_vae.optimizers import REST, build_optimizer, losses_and_weights
+from keras_vae.optimizers import REST, build_optimizer, losses_and_weights, summed_rows
 from keras_vae.replicas import global_mean, multi_worker
 from keras_vae.sampling import ROWS, current_sampler, sampling, within_sampling
 from keras_vae.serving import Signatures
@@ -158,7 +158,8 @@ class LatentVariableModel(KerasContract):
             found = tape.gradient(loss, weights)
             gradients |= {id(weight): gradient for weight, gradient in zip(weights, found, strict=True)}
         build_optimizer(self)  # outside of the block below, whose variables XLA could not create
-        pairs = [(gradients[id(weight)], weight) for weight in self.trainable_weights]
+        weights = self.trainable_weights
+        pairs = list(zip(summed_rows(self.optimizer, [gradients[id(each)] for each in weights]), weights, strict=True))
         of_rows = [(gradients[id(each.values)], each) for each in taken]
         found = pairs + of_rows
         # Data of unknown length end with a step that has no data: without this its count would go up all the same.
