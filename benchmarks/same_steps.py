@@ -26,7 +26,7 @@ import torch_ops
 from image_losses import start_of
 from workloads import CODES, IMAGE_MODELS, VECTOR, ImageModel
 
-STEPS = 10
+STEPS = 5
 
 
 def fixed(kind: str, shape) -> np.ndarray:
