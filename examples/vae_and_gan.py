@@ -125,8 +125,9 @@ def train_vqvae(data, shape, options) -> tuple[kv.VQVAE, float]:
 def train_top_down(data, shape, options) -> tuple[kv.TopDownVAE, float]:
     """Eleven layers of latent variables, as in examples/top_down.py."""
     model = top_down(shape, likelihood, options.seed)
-    warm_up = kv.callbacks.LinearSchedule("beta", start=0.02, epochs=options.epochs * 0.3)
-    return model, fit(model, data, options, kv.ELBO(free_nats=0.25), options.epochs, options.rate, [warm_up], clip=200.0)
+    callbacks = [kv.callbacks.LinearSchedule("beta", start=0.02, epochs=options.epochs * 0.3)]
+    objective = kv.ELBO(free_nats=0.25)
+    return model, fit(model, data, options, objective, options.epochs, options.rate, callbacks, clip=200.0)
 
 
 # A row of the table: from (training images, validation images), their shape and the options to a model and minutes.
