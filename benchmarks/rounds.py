@@ -1,17 +1,21 @@
 """Peers in processes of their own, in turn, several times."""
 
 import importlib.util
+import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 
 def run(script: str, arguments: list[str]) -> dict:
-    """The last line that a peer prints, which is JSON; `script` may hold options of its own."""
-    name, *options = script.split()
+    """The last line that a peer prints, which is JSON; `script` may hold options, and NAME=value in front of it."""
+    words = script.split()
+    settings = dict(word.split("=") for word in itertools.takewhile(lambda word: "=" in word, words))
+    name, *options = words[len(settings) :]
     command = [sys.executable, str(Path(__file__).parent / "peers" / name), *options, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
     if done.returncode:
         raise RuntimeError(f"{script} ended with {done.returncode}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])

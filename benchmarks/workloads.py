@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,40 @@ WORKLOADS = {
 }
 
 
-def measure(epochs: Callable[[Workload], Iterator[None]], names: list[str]) -> None:
+@dataclass(frozen=True)
+class ImageModel:
+    """Another model of 28x28 images, float32, trained by Adam; `peers/image_losses.py` says what it is."""
+
+    loss: str  # the name of its function there
+    batch: int
+    steps: int  # in an epoch
+    beta_1: float = 0.9
+    convolutional: bool = True
+
+    def data(self) -> np.ndarray:
+        """Grey levels or binary values, float32, (examples, 28, 28, 1), or codes, int32, (examples, 7, 7)."""
+        rng, count = np.random.default_rng(0), self.batch * self.steps
+        if self.loss == "pixel_cnn":
+            return rng.integers(0, CODES, (count, *GRID), dtype=np.int32)
+        if self.loss == "top_down":
+            return binary_images(count).reshape(-1, SIDE, SIDE, 1)
+        return (rng.integers(0, 256, (count, SIDE, SIDE, 1)) / 255).astype(np.float32)
+
+
+GRID, CODES, VECTOR = (7, 7), 256, 16  # places, codes, and the length of the vector of a code
+LATENT, UNITS, WEIGHT = 32, (400, 200), 4.0  # of the VAE against a critic; the weight is that of the generator's loss
+TOP = (5, 1, 128, 16)  # blocks, the side of their grid, channels and latent variables at a place
+FINE = (6, 7, 32, 4)
+
+IMAGE_MODELS = {
+    "VQVAE, 7x7 of 256 codes, batch 100": ImageModel("vqvae", 100, 10),
+    "PixelCNN of 7x7 codes, batch 100": ImageModel("pixel_cnn", 100, 20),
+    "TopDownVAE, 11 layers, batch 100": ImageModel("top_down", 100, 10),
+    "VAE against a critic, 400-200, z 32, batch 100": ImageModel("vae_gan", 100, 100, 0.5, convolutional=False),
+}
+
+
+def measure(epochs: Callable[[Any], Iterator[None]], names: list[str]) -> None:
     """Prints, as one line of JSON, what a peer takes for a step of each workload.
 
     Args:
@@ -53,7 +87,7 @@ def measure(epochs: Callable[[Workload], Iterator[None]], names: list[str]) -> N
     """
     results = {}
     for name in names:
-        workload = WORKLOADS[name]
+        workload = (WORKLOADS | IMAGE_MODELS)[name]
         training = epochs(workload)
         seconds = []
         for _ in range(5):

@@ -98,7 +98,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/top_down"), help="a folder")
     parser.add_argument("--data", default="mnist", help='"mnist" or "digits"')
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=6400)
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--clip", type=float, default=200.0, help="largest norm of a gradient")

@@ -60,13 +60,23 @@ def critic(shape, bound: Callable = lambda layer: layer) -> keras.Model:
     return network
 
 
-def fit(model, data, options, objective: kv.Objective, epochs: int, rate: float, callbacks=()) -> float:
-    """Trains a model, and its critic where it has one, at rates that fall along a cosine; returns minutes."""
+def fit(model, data, options, objective: kv.Objective, epochs: int, rate: float, callbacks=(), clip=None) -> float:
+    """Trains a model, and its critic where it has one, at rates that fall along a cosine; returns minutes.
+
+    Args:
+        model, data, options: of this script.
+        objective: what is minimised.
+        epochs: of training.
+        rate: the learning rate at the start.
+        callbacks: of Keras.
+        clip: the largest norm of a gradient, or None.
+    """
     x, held_out = data
     steps = epochs * -(-len(x) // options.batch_size)
 
     def adam(beta_1: float) -> keras.optimizers.Optimizer:
-        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01), beta_1)
+        decay = keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+        return keras.optimizers.Adam(decay, beta_1, global_clipnorm=clip)
 
     optimizers = {"model": adam(0.5), "critic": adam(0.5)} if "critic" in objective.groups else adam(0.9)
     model.compile(optimizers, objective)
@@ -115,8 +125,9 @@ def train_vqvae(data, shape, options) -> tuple[kv.VQVAE, float]:
 def train_top_down(data, shape, options) -> tuple[kv.TopDownVAE, float]:
     """Eleven layers of latent variables, as in examples/top_down.py."""
     model = top_down(shape, likelihood, options.seed)
-    warm_up = kv.callbacks.LinearSchedule("beta", start=0.1, epochs=options.epochs / 4)
-    return model, fit(model, data, options, kv.ELBO(), options.epochs, options.rate, [warm_up])
+    callbacks = [kv.callbacks.LinearSchedule("beta", start=0.02, epochs=options.epochs * 0.3)]
+    objective = kv.ELBO(free_nats=0.25)
+    return model, fit(model, data, options, objective, options.epochs, options.rate, callbacks, clip=200.0)
 
 
 # A row of the table: from (training images, validation images), their shape and the options to a model and minutes.

@@ -55,6 +55,18 @@ def build_optimizer(model: keras.Model) -> None:
         rows.forget_moments()
 
 
+def summed_rows(optimizer: keras.optimizers.Optimizer, gradients: Sequence) -> list:
+    """Gradients as an optimizer is to get them: those of tables whole, where several places of a batch use one row.
+
+    TensorFlow gives a `tf.IndexedSlices` with each use of a row for itself. Keras's optimizers square, and clip, these
+    before they add them up. `RowwiseAdam` adds them up first.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(inner, RowwiseAdam | OptimizerGroups):  # the groups ask for themselves
+        return list(gradients)
+    return [tf.convert_to_tensor(each) if isinstance(each, tf.IndexedSlices) else each for each in gradients]
+
+
 @keras.saving.register_keras_serializable("keras_vae")
 class OptimizerGroups(keras.optimizers.Optimizer):
     """One optimizer for each group of weights: `compile(optimizer={"model": "adam", "critic": Adam(1e-4)})`.
@@ -106,7 +118,8 @@ class OptimizerGroups(keras.optimizers.Optimizer):
                 if self._group_of.get(id(weight), REST) == name
             ]
             if pairs:
-                optimizer.apply(*map(list, zip(*pairs, strict=True)))
+                gradients, weights = map(list, zip(*pairs, strict=True))
+                optimizer.apply(summed_rows(optimizer, gradients), weights)
         self._iterations.assign_add(1)
 
     @property

@@ -16,9 +16,8 @@ from keras_vae.sampling import sampling
 
 ALL = CASES | AUTOENCODERS | AUTODECODERS | GANS  # test_linear.py saves, loads and serves those of LINEAR
 
-# Cases of classes that other cases have too: XLA compiles them in slow runs alone.
+# Cases of classes that other cases have too: new processes and XLA have them in slow runs alone.
 VARIANTS = (
-    "Bernoulli",
     "Normal prior and likelihood",
     "LearnedScaleNormal prior and likelihood",
     "FixedScaleNormal likelihood",
@@ -107,15 +106,26 @@ def case(request):
     return request.param[1]
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory, run_python):
+# What goes through new processes, and what XLA compiles there: all but the variants first, then the rest. XLA can not
+# reach the rows of PerExampleOnDisk.
+USUAL = [name for name in ALL if name not in VARIANTS]
+COMPILED = [name for name in USUAL if name not in ("PerExampleOnDisk", *COMPILED_SLOWLY)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(USUAL, COMPILED), pytest.param((VARIANTS, (*VARIANTS, *COMPILED_SLOWLY)), marks=pytest.mark.slow)],
+    ids=["usual", "others"],
+)
+def processes(request, tmp_path_factory, run_python):
     """Cases trained for one step, saved and exported; then served, loaded and compiled in a new process.
 
     One process for all: TensorFlow's import takes as long as several cases. XLA leaves out optimizations of the machine
     code, which take longer than all else that it does; `XLA_FLAGS= pytest ...` has them in.
     """
-    folder, results = tmp_path_factory.mktemp("models"), {}
-    for number, (name, case) in enumerate(ALL.items()):
+    (names, compiled), folder, results = request.param, tmp_path_factory.mktemp("models"), {}
+    for number, name in enumerate(names):
+        case = ALL[name]
         (x, y), model = case.arrays(), case.compiled(run_eagerly=True)  # a few steps: tracing them takes longer
         model.build(x.shape)
         model.train_on_batch(x, y)
@@ -127,8 +137,6 @@ def processes(tmp_path_factory, run_python):
         loss = model.train_on_batch(x, y, return_dict=True)["loss"]
         results[name] = (number, served, loss, means(model, x, y))
     flags = os.environ.get("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    others = ("PerExampleOnDisk", *VARIANTS, *COMPILED_SLOWLY)  # XLA can not reach the first
-    compiled = [name for name in results if name not in others]
     run_python(SERVE + LOAD + COMPILE, folder, len(results), *compiled, XLA_FLAGS=flags)
     return folder, results
 
@@ -283,12 +291,6 @@ def test_xla_and_mixed_precision_with_static_shapes(processes):
     folder, _ = processes
     failures = json.loads((folder / "xla.json").read_text())
     assert not failures, "\n".join(f"{name}:\n{trace}" for name, trace in failures.items())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*VARIANTS, *COMPILED_SLOWLY])
-def test_xla_and_mixed_precision_of_others(name):
-    check_xla_and_mixed_precision(ALL[name])
 
 
 def test_variants_have_no_class_of_their_own():

@@ -245,6 +245,39 @@ def test_the_loss_scale_moves(options, tmp_path):
 # --- small ones ------------------------------------------------------------------------------------------------------
 
 
+def table_model(optimizer) -> kv.VAE:
+    """Its encoder reads a table, each of whose rows several pixels of a batch use."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Embedding(2, 3), keras.layers.Flatten(), keras.layers.Dense(4)]
+    encoder = keras.Sequential([keras.Input((6,)), *layers])
+    made = kv.VAE(kv.Normal(2, encoder), kv.Bernoulli(6, kv.dense_decoder(2, units=[5])), kv.StandardNormal(2))
+    made.compile(optimizer, kv.ELBO())
+    return made
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_adam_squares_the_whole_gradient_of_a_row_that_is_used_twice(grouped):
+    """After one step the second moment is the square of the first, but for their rates; of Keras alone it is not."""
+    adam = keras.optimizers.Adam(0.01)
+    made = table_model({"model": adam} if grouped else adam)
+    made.train_on_batch(X)
+    first, second = ([each.numpy() for each in kept] for kept in (adam._momentums, adam._velocities))
+    assert len(first) == len(made.trainable_weights)
+    for weight, m, v in zip(made.trainable_weights, first, second, strict=True):
+        np.testing.assert_allclose(v / 0.001, (m / 0.1) ** 2, rtol=1e-3, atol=1e-6, err_msg=weight.path)
+        assert np.abs(m).max() > 0
+
+
+def test_a_table_is_clipped_by_the_norm_of_its_whole_gradient():
+    """A rate of 1 and no more: the step of each weight is as long as the norm."""
+    made = table_model(keras.optimizers.SGD(1.0, clipnorm=1e-3))
+    made.build((None, 6))
+    before = made.get_weights()
+    made.train_on_batch(X)
+    steps = [np.linalg.norm(b - a) for a, b in zip(before, made.get_weights(), strict=True)]
+    np.testing.assert_allclose([step for step in steps if step > 0], 1e-3, rtol=0.02)
+
+
 def test_accumulated_gradients_draw_new_noise_where_an_epoch_is_shorter():
     """An epoch of one batch, an update in every fourth: the mean gradient of equal noise would be that of one batch."""
 

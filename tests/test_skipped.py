@@ -12,12 +12,13 @@ OUTLIER = np.array(X[:32])
 OUTLIER[5] = 1e6  # of which the gradient is a million times as large
 
 
-def fitted(skip_above, data, jit_compile=False, **options):
+def fitted(skip_above, data, jit_compile=False, validation_data=None, **options):
     """The linear model after an epoch of four batches, and the history."""
     model = linear_vae(shift=0.5)
     options = {"optimizer": keras.optimizers.Adam(0.01)} | options
     model.compile(loss=kv.ELBO(), jit_compile=jit_compile, skip_above=skip_above, **options)
-    return model, model.fit(data, epochs=1, batch_size=8, shuffle=False, verbose=0).history
+    how = {"epochs": 1, "batch_size": 8, "shuffle": False, "verbose": 0}
+    return model, model.fit(data, validation_data=validation_data, **how).history
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
@@ -46,6 +47,13 @@ def test_fit_counts_the_steps_of_an_epoch(jit_compile):
     model, history = fitted(1e4, OUTLIER, jit_compile)
     assert history["skipped_steps"] == [1]
     assert model.optimizer.iterations == 4
+
+
+def test_evaluation_has_no_steps_to_skip():
+    model, history = fitted(1e4, OUTLIER, validation_data=X[:16])
+    assert "skipped_steps" in history
+    assert "val_skipped_steps" not in history
+    assert set(model.evaluate(X[:16], verbose=0, return_dict=True)) == {"loss", "log_likelihood", "kl"}
 
 
 def test_a_norm_that_no_step_reaches_changes_nothing():

@@ -76,6 +76,16 @@ def networks(workload: Workload):
     return (encoder, decoder), encode, decode
 
 
+def adam(weights, gradients, first, second, count, beta_1=0.9):
+    """Weights, both moments and the number of steps after one more."""
+    count = count + 1
+    first = jax.tree.map(lambda m, g: beta_1 * m + (1 - beta_1) * g, first, gradients)
+    second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
+    rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**count) / (1 - beta_1**count)
+    weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-7), weights, first, second)
+    return weights, first, second, count
+
+
 def epochs(workload: Workload):
     weights, encode, decode = networks(workload)
     images, latent = jnp.asarray(workload.images()), workload.latent
@@ -105,11 +115,7 @@ def epochs(workload: Workload):
         weights, first, second, count, key = carry
         key, draw = jax.random.split(key)
         (value, parts), gradients = jax.value_and_grad(loss, has_aux=True)(weights, images[rows], draw)
-        count = count + 1
-        first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
-        second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
-        rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-        weights = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + 1e-7), weights, first, second)
+        weights, first, second, count = adam(weights, gradients, first, second, count)
         return (weights, first, second, count, key), (value, *parts)
 
     @jax.jit

@@ -15,6 +15,12 @@ def variable(*shape):
     return tf.Variable(tf.random.normal(shape))
 
 
+def product(rows, inputs, outputs):
+    """One product."""
+    x, kernel = variable(rows, inputs), variable(inputs, outputs)
+    return lambda: [tf.matmul(x, kernel)]
+
+
 def dense(rows, inputs, outputs, input_gradient=True):
     """Operations of one dense layer, forward and backward, on random tensors."""
     x, kernel = variable(rows, inputs), variable(inputs, outputs)
@@ -27,19 +33,21 @@ def dense(rows, inputs, outputs, input_gradient=True):
     return run
 
 
-def convolution(rows, side, inputs, outputs, input_gradient=True):
-    """The same of a 3x3 convolution of stride 2 on a grid of `side`; a transposed one has the same three."""
-    x, kernel = variable(rows, side, side, inputs), variable(3, 3, inputs, outputs)
-    gradient = variable(rows, side // 2, side // 2, outputs)
+def convolution(rows, grid, inputs, outputs, input_gradient=True, kernel_size=(3, 3), stride=2, padding="SAME"):
+    """The same of a convolution on a grid of (rows, columns); a transposed one has the same three."""
+    x, kernel = variable(rows, *grid, inputs), variable(*kernel_size, inputs, outputs)
+    gradient = tf.Variable(tf.nn.conv2d(x, kernel, stride, padding))
+    strides = [1, stride, stride, 1]
 
     def run():
         results = [
-            tf.nn.conv2d(x, kernel, 2, "SAME"),
+            tf.nn.conv2d(x, kernel, stride, padding),
             tf.raw_ops.Conv2DBackpropFilter(
-                input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=[1, 2, 2, 1], padding="SAME"
+                input=x, filter_sizes=kernel.shape, out_backprop=gradient, strides=strides, padding=padding
             ),
         ]
-        return results + ([tf.nn.conv2d_transpose(gradient, kernel, x.shape, 2)] if input_gradient else [])
+        of_input = [tf.nn.conv2d_transpose(gradient, kernel, x.shape, stride, padding)] if input_gradient else []
+        return results + of_input
 
     return run
 
@@ -54,17 +62,17 @@ def layers(workload: Workload):
         return up + [dense(decoded, a, b) for a, b in pairwise(decoder)]
     a, b = workload.units
     return [
-        convolution(rows, SIDE, 1, a, input_gradient=False),
-        convolution(rows, SIDE // 2, a, b),
+        convolution(rows, (SIDE, SIDE), 1, a, input_gradient=False),
+        convolution(rows, (SIDE // 2, SIDE // 2), a, b),
         dense(rows, 7 * 7 * b, 2 * latent),
         dense(rows, latent, 7 * 7 * b),
-        convolution(rows, SIDE // 2, b, b),
-        convolution(rows, SIDE, a, b),
+        convolution(rows, (SIDE // 2, SIDE // 2), b, b),
+        convolution(rows, (SIDE, SIDE), a, b),
         dense(rows * PIXELS, a, 1),
     ]
 
 
-def epochs(workload: Workload):
+def epochs(workload, layers=layers):
     operations = layers(workload)
 
     @tf.function

@@ -36,8 +36,7 @@ class Canvases(Scenes):
 
     The digits of validation and test are none of those of train: 80, 10 and 10 % of the 1,797 images, at random. A
     digit that would cover another is drawn anew: no pixel has a quarter of white or more of both, nor more than white
-        of
-    them together.
+    of them together.
 
     The truth of each split (`data.truth["test"]`), for each canvas:
 

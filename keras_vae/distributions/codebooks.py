@@ -53,6 +53,7 @@ class Quantizer(DistributionLayer):
 
     def learn(self, posterior: "Quantized") -> None:
         """Called at the end of each training step, with what was encoded in it."""
+        del posterior  # see `LatentVariableModel.learn_from`
 
     @property
     def support(self) -> Support:  # type: ignore[override]

@@ -159,7 +159,7 @@ class TopDownBlock(Serializable, keras.layers.Layer):
         return loc, tf.exp(held(log_scale)), state + change
 
     def posterior(self, state, features) -> tuple[tf.Tensor, tf.Tensor]:
-        """Shift, in scales of p(z | h), and factor of its scale that lead to q(z | h, x): (rows, *latent_shape) both."""
+        """Shift, in scales of p(z | h), and factor of its scale, of q(z | h, x), shape (rows, *latent_shape) both."""
         seen = tf.concat([state, tf.cast(features, tf.float32)], axis=-1)
         shift, log_factor = tf.split(self._through(self.of_posterior, seen), 2, axis=-1)
         return shift, tf.exp(held(log_factor))
