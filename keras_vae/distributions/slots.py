@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import positive
-from keras_vae.distributions.base import DistributionLayer, Independent
+from keras_vae.distributions.base import DistributionLayer, Independent, TensorDistribution
 from keras_vae.distributions.mixtures import Mixture
 from keras_vae.distributions.normal import IndependentNormal
 from keras_vae.networks.shapes import image_shape
@@ -85,23 +85,43 @@ class SlotMixture(DistributionLayer):
         """
         return self._parts_of(self.params_of(context))
 
-    def mixture(self, log_masks: tf.Tensor, means: tf.Tensor) -> tfd.Distribution:
-        """The distribution of an image of given masks and means, in the shapes of `parts`.
+    def given_masks(self, log_masks: tf.Tensor, means: tf.Tensor) -> tfd.Distribution:
+        """Images whose masks are latent: the log_prob is the mean over masks of log p(x | mask, z).
 
         Args:
-            log_masks: logarithms of the probability of each slot.
-            means: what each slot paints.
+            log_masks: log q(mask), shape (..., height, width, slots).
+            means: what each slot paints, of the shape of `parts`.
         """
-        scale = tf.ones_like(means) * tf.reshape(tf.constant(self.scale, means.dtype), [-1, 1])
-        slots = Independent(IndependentNormal(means, scale), self.event_shape[-1:])
-        return tfd.Independent(Mixture(tfd.Categorical(logits=log_masks), slots), 2)
+        return _GivenMasks(log_masks, self._slots(means), self.event_shape)
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
         """The distribution with these parameters, shape (..., slots, *params_shape)."""
-        return self.mixture(*self._parts_of(params))
+        log_masks, means = self._parts_of(params)
+        return tfd.Independent(Mixture(tfd.Categorical(logits=log_masks), self._slots(means)), 2)
+
+    def _slots(self, means: tf.Tensor) -> tfd.Distribution:
+        scale = tf.ones_like(means) * tf.reshape(tf.constant(self.scale, means.dtype), [-1, 1])
+        return Independent(IndependentNormal(means, scale), self.event_shape[-1:])
 
     def _parts_of(self, params: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         axes = len(params.shape)
         last = [axes - 3, axes - 2, axes - 4, axes - 1]  # rows and columns before the slots
         params = tf.transpose(params, [*range(axes - 4), *last])  # [..., height, width, slots, channels + 1]
         return tf.nn.log_softmax(params[..., -1]), params[..., :-1]
+
+
+class _GivenMasks(TensorDistribution):
+    """The likelihood of slots where the mask is latent: sum_k q(slot k) log p(pixel | slot k), summed over pixels."""
+
+    def __init__(self, log_masks: tf.Tensor, slots: tfd.Distribution, event_shape: Sequence[int]):
+        super().__init__(
+            slots.mean()[..., 0, :], len(event_shape), log_masks=log_masks, slots=slots, event_shape=event_shape
+        )
+        self.log_masks, self.slots = log_masks, slots
+
+    def _log_prob(self, value):
+        by_slot = self.slots.log_prob(value[..., tf.newaxis, :])
+        return tf.reduce_sum(tf.exp(self.log_masks) * by_slot, axis=[-3, -2, -1])
+
+    def _mean(self):
+        return tf.reduce_sum(tf.exp(self.log_masks)[..., tf.newaxis] * self.slots.mean(), axis=-2)

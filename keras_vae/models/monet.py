@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.distributions import DistributionLayer, Normal, SlotMixture
-from keras_vae.distributions.base import check_spaces, dimensions
+from keras_vae.distributions.base import check_spaces
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.models.single_latent import build_layers
 from keras_vae.models.vae import UnconditionalModel
@@ -21,15 +21,20 @@ class MONet(UnconditionalModel):
     The attention network goes over an image once for each slot, and says which share of what is left of each pixel
     the slot takes; the last slot takes the rest. With the masks that it so makes, q(mask | x), q(z | x) is a normal of
     each slot, given the image beside the logarithm of the mask of the slot (-10 and more). p(x | z), a `SlotMixture`,
-    has masks of its own, p(mask | z). The mask is a latent variable with one category for each pixel, that is summed
-    out and not drawn. The logs have kl_z and kl_mask, KL(q(mask | x) || p(mask | z)) summed over the pixels.
+    The attention network goes over an image once for each slot, and says which share of what is left of each pixel
+    the slot takes; the last slot takes the rest. With the masks that it so makes, q(mask | x), q(z | x) is a normal of
+    each slot, given the image beside the logarithm of the mask of the slot (-10 and more). p(x | z), a `SlotMixture`,
+    has masks of its own, p(mask | z). The mask is a latent variable, one category for each pixel, that is not drawn:
 
-    - In training the pixels are a mixture by the masks of the attention: the loss of `ELBO(beta={"z": 0.5, "mask":
-      0.5})` is that of the paper. It is no bound of log p(x), at any beta: those masks have seen x.
-    - In evaluation they are a mixture by p(mask | z): the negative loss of `ELBO()` is a lower bound of log p(x).
-    - `evaluation.log_likelihood` and all other scores are those of p(x | z) and z alone, without a KL of the masks.
+        log p(x) >= E q(z | x) [sum over pixels and slots of q(slot | x) log p(pixel | slot, z)]
+                    - KL(q(z | x) || p(z)) - KL(q(mask | x) || p(mask | z))
 
-    With one slot it is a `VAE`.
+    The right side is the negative loss of `ELBO()`. With `ELBO(beta={"z": 0.5, "mask": 0.5})` the KLs, `kl_z` and
+    `kl_mask` in the logs, have the weights of the paper. The paper has the logarithm of the sum over slots in the place
+    of the sum of logarithms, which is no bound, for the masks in it have seen x.
+
+    Scores, such as `evaluation.log_likelihood`, are of p(x | z), where the mask is summed out, and of z alone: they
+    are closer to log p(x). With one slot it is a `VAE`.
 
     Args:
         attention: a network from the image beside the logarithm of what is left of each pixel, shape (batch, height,
@@ -127,8 +132,7 @@ class MONet(UnconditionalModel):
         z = self.draw(self._codes(x, of_x), self.prior())
         of_z, means = self.likelihood.parts(z.value)  # [samples, batch, height, width, slots], and channels
         mask = Latent(None, _by_pixel(of_x), _by_pixel(of_z))
-        shown = tf.broadcast_to(of_x, dimensions(of_z)) if training else of_z
-        return Trace(x, self.likelihood.mixture(shown, means), {"z": z, "mask": mask})
+        return Trace(x, self.likelihood.given_masks(of_x, means), {"z": z, "mask": mask})
 
     def encode(self, x) -> tfd.Distribution:
         """q(z | x), batch shape (batch,) and event shape (slots, size), for x of shape (batch, *event)."""
