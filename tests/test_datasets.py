@@ -50,6 +50,7 @@ def test_digits():
         assert values.dtype == np.float32
         assert set(np.unique(values)) == {0.0, 1.0}
     assert "digits: 8x8x1 images, 1,439 train, 179 validation, 179 test" in str(data)
+    assert repr(data) == str(data)
     assert "binary, drawn from the grey levels anew in each training batch" in str(data)
 
 

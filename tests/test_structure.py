@@ -137,3 +137,16 @@ def test_type_checkers_see_the_public_names():
 def test_public_names_are_documented():
     for name in kv.__all__:
         assert getattr(kv, name).__doc__, name
+
+
+def test_a_notebook_shows_words():
+    """The last line of a cell, `data` or `score`, is shown by its repr; that of a dataclass prints all arrays."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+                has = {ast.unparse(each).split("(")[0] for each in node.body}
+                if any(each.startswith("def __str__") for each in has):
+                    found.add(node.name)
+                    assert "__repr__ = __str__" in has, f"{node.name} in {path.name}"
+    assert {"Data", "LogLikelihood", "Diagnosis"} <= found

@@ -156,6 +156,8 @@ class Column:
             words = "as stored"
         return f"{self.name}: {self.kind.__name__}, {words}; {self.missing:.1%} missing"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 @dataclass(frozen=True)
 class Table:
@@ -267,6 +269,8 @@ class Table:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.columns))
+
+    __repr__ = __str__  # what a notebook shows
 
 
 def rows_of_table(likelihood: Any, source):

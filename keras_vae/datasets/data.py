@@ -174,6 +174,8 @@ class Data:
             + "".join(f"\n{note}" for note in self.notes)
         )
 
+    __repr__ = __str__  # what a notebook shows
+
     def _names(self) -> str:
         names = self.columns or ()
         return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")

@@ -25,6 +25,8 @@ class Factors:
     def __str__(self) -> str:
         return "factors: " + ", ".join(_values_in_words(name, values) for name, values in self.values.items())
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def _values_in_words(name: str, values: tuple) -> str:
     if isinstance(values[0], str):

@@ -43,6 +43,8 @@ class Labels:
         count = len(self.classes)
         return f"labels: {count:,} class{'es' if count > 1 else ''}: {named(self.classes)}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def named(classes: Sequence[str]) -> str:
     """The first of some names."""

@@ -151,6 +151,8 @@ class AnnealedBounds:
             f"{self.verdict}"
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def annealed_importance_sampling(
     model: LatentVariableModel,

@@ -28,6 +28,8 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence} {self.advice}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 @dataclass(frozen=True)
 class LatentDiagnosis:
@@ -178,6 +180,8 @@ class Diagnosis:
             lines.append("No illness was found.")
         lines += [f"{'! ' if finding.illness else '- '}{finding}" for finding in self.findings]
         return "\n".join(lines)
+
+    __repr__ = __str__  # what a notebook shows
 
     def _parts_of_gap(self) -> list[str]:
         if self.amortization_gap is None:

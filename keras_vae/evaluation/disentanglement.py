@@ -44,6 +44,8 @@ class Disentanglement:
             f"{self.informativeness:.3f} (informativeness), FactorVAE {self.factor_vae:.3f}"
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def disentanglement(codes, factors, trees: int = 50, seed: int = 0) -> Disentanglement:
     """Six scores of how far the units of a code stand for the factors of the data, one by one.

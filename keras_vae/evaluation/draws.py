@@ -41,6 +41,8 @@ class DrawQuality:
             f"density {self.density:.3f}, coverage {self.coverage:.3f}"
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def draw_quality(
     data, draws, features: keras.layers.Layer | None = None, neighbours: int = 5, batch_size: int = BATCH

@@ -40,6 +40,8 @@ class ByExample(OverExamples):
     def __str__(self) -> str:
         return f"{self.mean:.2f} +- {self.standard_error:.2f}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 class FromDraws(OverExamples):
     """What follows from a number for each example and its error.
@@ -75,6 +77,8 @@ class Estimates(FromDraws):
 
     def __str__(self) -> str:
         return f"{self.mean:.4f} +- {self.standard_error:.4f} (draws: {self.error_of_draws:.4f})"
+
+    __repr__ = __str__  # what a notebook shows
 
 
 def errors_of_means(draws: np.ndarray) -> np.ndarray:

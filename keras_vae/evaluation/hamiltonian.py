@@ -60,6 +60,8 @@ class PosteriorDraws:
             f"{verdict}"
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def hamiltonian_monte_carlo(
     model: LatentVariableModel,

@@ -131,6 +131,8 @@ class LogLikelihood(FromDraws):
             )
         return f"{found}\n{self.verdict}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def log_likelihood(
     model: LatentVariableModel,

@@ -53,6 +53,8 @@ class RateDistortionPoint:
             f"{self.beta:>8g}  {self.rate!s:>18}  {self.distortion!s:>18}  {self.elbo!s:>18}  {self.active_units:>12}"
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 @dataclass(frozen=True)
 class RateDistortion:
@@ -73,6 +75,8 @@ class RateDistortion:
         examples = len(self.points[0].rate.values)
         title = f"Rate and distortion of {examples:,} examples, nats per example +- standard error:"
         return "\n".join([title, HEADING, *map(str, self.points)])
+
+    __repr__ = __str__  # what a notebook shows
 
 
 def rate_distortion(

@@ -82,6 +82,8 @@ class RefinedPosterior:
             ]
         )
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def refine_posterior(
     model: LatentVariableModel,

@@ -66,6 +66,8 @@ class CountAccuracy:
         )
         return f"count accuracy {self.accuracy:.4f} +- {self.standard_error:.4f}: {by_number}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def count_accuracy(counts, found) -> CountAccuracy:
     """How often as many objects are found as there are.
