@@ -37,6 +37,7 @@ from keras_vae.distributions import Poisson as Poisson
 from keras_vae.distributions import PowerSpherical as PowerSpherical
 from keras_vae.distributions import RelaxedBernoulli as RelaxedBernoulli
 from keras_vae.distributions import RelaxedOneHotCategorical as RelaxedOneHotCategorical
+from keras_vae.distributions import SlotMixture as SlotMixture
 from keras_vae.distributions import SphericalUniform as SphericalUniform
 from keras_vae.distributions import Standardized as Standardized
 from keras_vae.distributions import StandardNormal as StandardNormal
@@ -60,6 +61,7 @@ from keras_vae.models import Inputs as Inputs
 from keras_vae.models import LadderVAE as LadderVAE
 from keras_vae.models import LatentVariableModel as LatentVariableModel
 from keras_vae.models import Maybe as Maybe
+from keras_vae.models import MONet as MONet
 from keras_vae.models import ProbabilisticPCA as ProbabilisticPCA
 from keras_vae.models import TopDownBlock as TopDownBlock
 from keras_vae.models import TopDownVAE as TopDownVAE
@@ -85,6 +87,7 @@ from keras_vae.networks import merged_grids as merged_grids
 from keras_vae.networks import residual_decoder as residual_decoder
 from keras_vae.networks import residual_encoder as residual_encoder
 from keras_vae.networks import spatial_broadcast_decoder as spatial_broadcast_decoder
+from keras_vae.networks import unet as unet
 from keras_vae.objectives import ELBO as ELBO
 from keras_vae.objectives import IWAE as IWAE
 from keras_vae.objectives import VIMCO as VIMCO

@@ -73,8 +73,8 @@ class Latent:
     """Draws of one latent variable, with the posterior they came from and their prior.
 
     Attributes:
-        value: draws, shape (samples, batch, *event); None for a variable that is not drawn, but summed out in the
-            likelihood: it needs a KL in closed form, which stands for -log_ratio too.
+        value: draws, shape (samples, batch, *event); None for a variable that is not drawn: the likelihood sums it out,
+            or takes the mean of log p(x | z) over it. It needs a KL in closed form, which stands for -log_ratio too.
         posterior: q(z | x), batch shape (batch,) or (samples, batch).
         prior: p(z | parents), batch shape (), (batch,) or (samples, batch).
         path: what the draws went through on their way to the model, where the objective asked for it; see

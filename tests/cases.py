@@ -131,6 +131,20 @@ def top_down() -> kv.TopDownVAE:
     )
 
 
+def slots() -> kv.MONet:
+    """Three slots, and attention that sees all of the image."""
+    shape, seen = (8, 8, 3), (8, 8, 4)
+    decode = keras.Sequential(
+        [keras.Input((3,)), kv.SpatialBroadcast((8, 8)), keras.layers.Conv2D(4, 3, padding="same", activation="tanh")]
+    )
+    return kv.MONet(
+        attention=kv.unet(seen, filters=[4, 4], units=6, activation="tanh"),
+        posterior=kv.Normal(3, kv.convolutional_encoder(seen, filters=[4, 4])),
+        likelihood=kv.SlotMixture(shape, decode),
+        prior=kv.StandardNormal((3, 3)),
+    )
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -360,6 +374,7 @@ CASES = {
     "HierarchicalVAE": Case(hierarchy, lambda: binary_images((5,))),
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
     "TopDownVAE": Case(top_down, binary_images),
+    "MONet": Case(slots, lambda: colours((8, 8, 3)) / 255, lambda: kv.ELBO(beta={"z": 0.5, "mask": 0.5})),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
     "Adversarial": Case(

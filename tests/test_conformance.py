@@ -41,6 +41,7 @@ COMPILED_SLOWLY = (
     "OneHotCategorical latents, LearnedBaseline",
     "RelaxedOneHotCategorical latents",
     "HierarchicalVAE",
+    "MONet",
     "ConditionalVQVAE",
     "SpatialTransformer, SpatialBroadcast",
     "Dropout",
@@ -143,7 +144,7 @@ def processes(request, tmp_path_factory, run_python):
 def expected_answers(model, x, y, path) -> dict:
     """What the signatures of a model are to answer, by its methods; the inputs are kept at `path`."""
     inputs, given = model.as_inputs(x, y), () if y is None else (y,)
-    latents = {name: latent.value[0] for name, latent in model(inputs).latents.items()}  # z, or z1, ...
+    latents = {name: latent.value[0] for name, latent in model(inputs).drawn.items()}  # z, or z1, ...
     served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {model.takes.y.name: y})
     table = has_columns(model)
     served |= columns_of(model, x) if table else {}
@@ -164,6 +165,8 @@ def expected_answers(model, x, y, path) -> dict:
     answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
     answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
     answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
+    if isinstance(model, kv.MONet):
+        answers["decompose"] = model.decompose(x)
     if isinstance(model, OF_CODES):
         answers["encode"] = {"codes": model.encode(x)}
         answers["decode"] = {"mean": model.decode(model.encode(x)).mean()}
@@ -204,7 +207,8 @@ def test_shapes(case):
         assert trace.likelihood.batch_shape == (samples, len(x))
         figures = [trace.log_likelihood, trace.kl, trace.log_weight]
         for latent in trace.latents.values():
-            assert latent.value.shape == (samples, len(x), *latent.posterior.event_shape)
+            if latent.value is not None:  # it is summed out
+                assert latent.value.shape == (samples, len(x), *latent.posterior.event_shape)
             figures += [latent.log_ratio, latent.kl]
         for figure in figures:
             assert figure.shape == (samples, len(x))
@@ -322,7 +326,7 @@ def check_xla_and_mixed_precision(case):
         return
     assert model.test_on_batch(x, y, return_dict=True)["loss"] < before
     trace = model(model.as_inputs(x, y))
-    figures = [trace.log_weight, *(latent.value for latent in trace.latents.values())]
+    figures = [trace.log_weight, *(latent.value for latent in trace.drawn.values())]
     assert {figure.dtype for figure in figures} == {tf.float32}
     assert trace.observed.dtype == trace.likelihood.mean().dtype == model.likelihood.value_dtype
     # Outside of `call` the layers are the outermost ones.

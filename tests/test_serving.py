@@ -64,6 +64,8 @@ def by_rows(model, signature: str, inputs: dict) -> dict:
     """The same of observations as rows."""
     given = [inputs[name] for name in ("condition",) if name in inputs]
     latent = next((inputs[name] for name in ("z", "z1") if name in inputs), None)
+    if signature == "decompose":
+        return model.decompose(inputs["x"])
     if signature in ("serving_default", "reconstruct"):
         seed = {"seed": inputs.get("seed", 0)} if signature == "reconstruct" else {}
         return {"mean": model.reconstruct(inputs["x"], *given, **seed)}

@@ -120,6 +120,17 @@ def test_a_vector_is_at_each_place_with_its_coordinates():
         np.testing.assert_allclose(grid[:, row, column, 3:], [[column / 2 - 1, 2 * row / 3 - 1]] * 2, atol=1e-6)
 
 
+def test_waves_are_sines_and_cosines_of_the_coordinates():
+    grid = kv.SpatialBroadcast((4, 5), waves=2)(np.ones((1, 1), np.float32))[0].numpy()
+    assert grid.shape == (4, 5, 1 + 2 + 8)
+    for row, column in itertools.product(range(4), range(5)):
+        x, y = column / 2 - 1, 2 * row / 3 - 1
+        turns = [np.exp(1j * np.pi * number * place) for number in (1, 2) for place in (x, y)]
+        expected = [turns[0].imag, turns[1].imag, turns[0].real, turns[1].real]
+        expected += [turns[2].imag, turns[3].imag, turns[2].real, turns[3].real]
+        np.testing.assert_allclose(grid[row, column], [1, x, y, *expected], atol=1e-6)
+
+
 def test_the_broadcast_decoder_is_a_sum_written_out():
     decoder = kv.spatial_broadcast_decoder(3, (6, 5, 1), filters=[4, 2], kernel_size=3, activation="tanh")
     z = RNG.normal(size=(2, 3)).astype(np.float32)
@@ -138,6 +149,8 @@ def test_the_broadcast_decoder_is_a_sum_written_out():
 def test_a_broadcast_says_what_it_needs():
     with pytest.raises(ValueError, match=r"SpatialBroadcast needs grid to be \(height, width\)"):
         kv.SpatialBroadcast(4)
+    with pytest.raises(ValueError, match=r"SpatialBroadcast needs waves to be a whole number, 0 or more.*-1"):
+        kv.SpatialBroadcast((4, 4), waves=-1)
     with pytest.raises(ValueError, match=r"SpatialBroadcast needs vectors of shape \(batch, size\)\. .* \(2, 3, 4\)"):
         kv.SpatialBroadcast((4, 4))(np.zeros((2, 3, 4), np.float32))
     with pytest.raises(ValueError, match=r"spatial_broadcast_decoder needs images of shape"):

@@ -22,6 +22,7 @@ from keras_vae.distributions.normal import (
 )
 from keras_vae.distributions.per_example import PerExample, PerExampleOnDisk
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+from keras_vae.distributions.slots import SlotMixture
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 from keras_vae.distributions.standardized import Standardized
 
@@ -59,6 +60,7 @@ __all__ = [
     "PowerSpherical",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "SlotMixture",
     "SphericalUniform",
     "StandardNormal",
     "Standardized",

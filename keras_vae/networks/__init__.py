@@ -12,6 +12,7 @@ from keras_vae.networks.residual import merged_grids, residual_decoder, residual
 from keras_vae.networks.rows import by_rows
 from keras_vae.networks.spatial_broadcast import SpatialBroadcast, spatial_broadcast_decoder
 from keras_vae.networks.spatial_transformer import SpatialTransformer, inverse_box
+from keras_vae.networks.unet import unet
 
 __all__ = [
     "MADE",
@@ -36,4 +37,5 @@ __all__ = [
     "residual_decoder",
     "residual_encoder",
     "spatial_broadcast_decoder",
+    "unet",
 ]

@@ -1,10 +1,12 @@
 """Decoders that paint a code at each place of an image."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from keras_vae.arguments import whole_number
 from keras_vae.networks.shapes import as_shape, image_shape
 from keras_vae.serializable import Serializable
 
@@ -17,19 +19,22 @@ class SpatialBroadcast(Serializable, keras.layers.Layer):
 
     Args:
         grid: (height, width).
+        waves: number of frequencies. With k from 1 to `waves`, sine and cosine of pi k x and pi k y follow on x and y:
+            a single dense layer can then paint small objects.
         **kwargs: `name` and `dtype` of a Keras layer.
 
-    Maps (batch, size) to (batch, height, width, size + 2); the last two are x to the right and y downwards, at even
-    steps from -1 to 1, and 0 where there is a single column or row.
+    Maps (batch, size) to (batch, height, width, size + 2 + 4 waves). After the vector come x to the right and y
+    downwards, at even steps from -1 to 1, and 0 where there is a single column or row.
 
-    Reference: Watters et al. 2019, arXiv:1901.07017.
+    Reference: Watters et al. 2019, arXiv:1901.07017; the waves: Tancik et al. 2020, arXiv:2006.10739.
     """
 
-    def __init__(self, grid: Sequence[int], **kwargs):
+    def __init__(self, grid: Sequence[int], waves: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.grid = as_shape(grid, type(self).__name__)
         if len(self.grid) != 2:
             raise ValueError(f"{type(self).__name__} needs grid to be (height, width). Received: {self.grid}.")
+        self.waves = whole_number(self, "waves", waves, least=0)
 
     def build(self, input_shape):
         """Checks the shape; there is nothing to create."""
@@ -39,17 +44,20 @@ class SpatialBroadcast(Serializable, keras.layers.Layer):
             )
 
     def call(self, inputs):
-        """Shape (batch, height, width, size + 2)."""
+        """Shape (batch, height, width, size + 2 + 4 waves)."""
         height, width = self.grid
         x, y = tf.meshgrid(_even(width), _even(height))
-        places = tf.cast(tf.stack([x, y], axis=-1), inputs.dtype)  # [height, width, 2]
+        places = [x, y]
+        for number in range(1, self.waves + 1):
+            places += [wave(math.pi * number * each) for wave in (tf.sin, tf.cos) for each in (x, y)]
         batch = tf.shape(inputs)[0] if inputs.shape[0] is None else inputs.shape[0]
         vectors = tf.broadcast_to(inputs[:, None, None, :], [batch, height, width, inputs.shape[-1]])
-        return tf.concat([vectors, tf.broadcast_to(places, [batch, height, width, 2])], axis=-1)
+        seen = tf.broadcast_to(tf.cast(tf.stack(places, axis=-1), inputs.dtype), [batch, height, width, len(places)])
+        return tf.concat([vectors, seen], axis=-1)
 
     def compute_output_shape(self, input_shape):
-        """(batch, height, width, size + 2)."""
-        return (input_shape[0], *self.grid, input_shape[-1] + 2)
+        """(batch, height, width, size + 2 + 4 waves)."""
+        return (input_shape[0], *self.grid, input_shape[-1] + 2 + 4 * self.waves)
 
 
 def _even(count: int) -> tf.Tensor:
