@@ -23,7 +23,7 @@ from keras_vae.evaluation.log_likelihood import log_likelihood_by_batch
 from keras_vae.files import replacing
 from keras_vae.models import Autoencoder
 from keras_vae.models.vae import UnconditionalModel
-from keras_vae.noise import fold
+from keras_vae.noise import CHUNK, fold
 from keras_vae.sampling import ROWS
 from keras_vae.serving import draw_bytes
 from keras_vae.serving.signatures import moments
@@ -140,8 +140,7 @@ def _draw(model, output: Path, count: int, seed: int, temperature: float) -> Non
 def _draws(count: int, seed: int) -> Iterator[tuple[int, Any]]:
     """Numbers of draws that are made together, and the seed of each: that of the command for the first."""
     for number, first in enumerate(range(0, max(count, 1), ROWS)):
-        # Numbers from 0 on are those of the variables of a model.
-        yield min(ROWS, count - first), fold(seed, -1, number) if number else seed
+        yield min(ROWS, count - first), fold(seed, CHUNK, number) if number else seed
 
 
 def _codes_and_means(model, count: int, seed: int, temperature: float) -> Iterator[dict[str, np.ndarray]]:

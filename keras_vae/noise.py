@@ -4,6 +4,10 @@ import math
 
 import tensorflow as tf
 
+# Numbers of seeds. Those from 0 on are of latent variables, and of what a distribution draws to make one draw.
+CHUNK = -1  # what is made in parts: CHUNK and the number of the part
+DATA = -2  # data, given latent variables of the same seed
+
 
 def fold(seed, *numbers) -> tf.Tensor:
     """A new seed from a seed and any integers, such as a step and a replica.

@@ -1,5 +1,7 @@
 """Draws are a function of the seed: XLA, a graph and Python make the same ones, of every layer."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -120,3 +122,15 @@ def test_generated_images_are_the_same_under_xla():
     model.build((None, 5))
     compiled = tf.function(lambda: model.generate(9, seed=3), jit_compile=True)()
     np.testing.assert_allclose(compiled, model.generate(9, seed=3), rtol=1e-5)
+
+
+@pytest.mark.parametrize("prior", [kv.StandardNormal, functools.partial(kv.NormalMixture, components=2)])
+def test_data_have_noise_of_their_own(prior):
+    """p(x | z) = N(x | 0, 1) here: no number of x may tell one of z."""
+    count, latent, size = 4_000, 2, 4
+    decoder = keras.Sequential([keras.Input((latent,)), keras.layers.Dense(3, kernel_initializer="zeros")])
+    model = kv.VAE(kv.Normal(latent, keras.layers.Dense(3)), kv.FixedScaleNormal(size, decoder), prior=prior(latent))
+    model.build((None, size))
+    z, x = model.sample_prior(count, 3).numpy(), model.sample(count, 3).numpy()
+    both = np.corrcoef(np.concatenate([z, x], axis=1).T)
+    assert np.abs(both[:latent, latent:]).max() < 5 / np.sqrt(count)

@@ -16,7 +16,7 @@ from keras_vae.evaluation.refine import refine_posterior
 from keras_vae.evaluation.verdict import findings
 from keras_vae.models import LatentVariableModel
 from keras_vae.models.base import ROWS
-from keras_vae.noise import fold
+from keras_vae.noise import CHUNK, fold
 from keras_vae.serving import draw_bytes
 
 BATCH = 100  # examples at a time, at least
@@ -163,7 +163,7 @@ def _measured(program, batch, samples: int, chunk: int, seed: tf.Tensor) -> dict
     sizes = [1] + [min(chunk, samples - done) for done in range(1, samples, chunk)]
     parts = []
     for number, size in enumerate(sizes):
-        part = program(batch, tf.constant(size), seed if number == 0 else fold(seed, number))
+        part = program(batch, tf.constant(size), seed if number == 0 else fold(seed, CHUNK, number))
         parts.append(tf.nest.map_structure(lambda tensor: tensor.numpy(), part))
 
     def average(name: str, *path: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.models.inputs import Field, Inputs, answers_frames
 from keras_vae.models.single_latent import SingleLatentModel, build_layers, check_parts
 from keras_vae.networks.shapes import as_shape
-from keras_vae.noise import fold
+from keras_vae.noise import DATA, fold
 
 
 class ConditionalPrior(SingleLatentModel):
@@ -48,7 +48,7 @@ class ConditionalPrior(SingleLatentModel):
     def sample(self, condition, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(x | z, c), one for each condition, z drawn by `sample_prior`: shape (batch, *event)."""
         seed = self._as_seed(seed)
-        return self.decode(self.sample_prior(condition, seed, temperature), condition).sample(seed=fold(seed, 1))
+        return self.decode(self.sample_prior(condition, seed, temperature), condition).sample(seed=fold(seed, DATA))
 
 
 class ConditionalVAE(ConditionalPrior):

@@ -15,7 +15,7 @@ from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.inputs import answers_frames
-from keras_vae.noise import fold
+from keras_vae.noise import DATA, fold
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace
 
@@ -161,7 +161,7 @@ class HierarchicalVAE(LatentVariableModel):
         """Draws from p(x | z1) for latents drawn by `sample_prior`, shape (count, *event): those of `generate`."""
         seed = self._as_seed(seed)
         z1 = self.sample_prior(count, seed, temperature)["z1"]
-        return self.decode(z1).sample(seed=fold(seed, len(self.priors)))  # the latents have the numbers before it
+        return self.decode(z1).sample(seed=fold(seed, DATA))
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: `z1`, `z2`, ... stand for `z`."""

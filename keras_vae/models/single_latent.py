@@ -13,7 +13,7 @@ from keras_vae.distributions.standardized import mean_for_networks
 from keras_vae.distributions.supports import RealNumbers, Support
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
-from keras_vae.noise import fold
+from keras_vae.noise import DATA, fold
 from keras_vae.sampling import current_sampler
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Trace, draw_from
@@ -140,7 +140,7 @@ class UnconditionalPrior(SingleLatentModel):
     def sample(self, count, seed=None, temperature=1.0) -> tf.Tensor:
         """Draws from p(x | z) for z drawn by `sample_prior`, shape (count, *event): those of `generate`."""
         seed = self._as_seed(seed)
-        return self.decode(self.sample_prior(count, seed, temperature)).sample(seed=fold(seed, 1))
+        return self.decode(self.sample_prior(count, seed, temperature)).sample(seed=fold(seed, DATA))
 
 
 def check_parts(model: LatentVariableModel, **layers: DistributionLayer) -> None:

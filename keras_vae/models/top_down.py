@@ -19,7 +19,7 @@ from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.inputs import answers_frames
 from keras_vae.networks.bottom_up import Bottleneck
 from keras_vae.networks.shapes import as_shape
-from keras_vae.noise import fold
+from keras_vae.noise import DATA, fold
 from keras_vae.serializable import Serializable
 from keras_vae.serving import Rows, Signatures
 from keras_vae.trace import Latent, Trace
@@ -391,7 +391,7 @@ class TopDownVAE(LatentVariableModel):
         """Draws from p(x | z) for latents drawn by `sample_prior`, shape (count, *event): those of `generate`."""
         seed = self._as_seed(seed)
         draws = self.sample_prior(count, seed, temperature)
-        return self.decode(draws).sample(seed=fold(seed, len(self.blocks)))  # the latents have the numbers before it
+        return self.decode(draws).sample(seed=fold(seed, DATA))
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: `z1`, `z2`, ... stand for `z`."""

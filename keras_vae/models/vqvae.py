@@ -17,7 +17,7 @@ from keras_vae.models.inputs import Inputs, answers_frames
 from keras_vae.models.one_grid import OneGrid
 from keras_vae.models.single_latent import UnconditionalPrior, build_layers
 from keras_vae.networks.shapes import as_shape
-from keras_vae.noise import fold
+from keras_vae.noise import DATA, fold
 from keras_vae.serving import Rows, Signatures
 
 
@@ -315,7 +315,7 @@ class VQVAE2(CodeModel):
         """Draws from p(x | codes) for codes drawn by `sample_prior`, shape (count, *event): those of `generate`."""
         seed = self._as_seed(seed)
         draws = self.sample_prior(count, seed, temperature)
-        return self.decode(draws).sample(seed=fold(seed, len(self.priors)))  # the codes have the numbers before it
+        return self.decode(draws).sample(seed=fold(seed, DATA))
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: codes `z1`, `z2`, ..., int32, stand for `z`."""

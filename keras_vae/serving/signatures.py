@@ -9,7 +9,7 @@ from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
 from keras_vae.distributions.supports import RealNumbers
-from keras_vae.noise import fold
+from keras_vae.noise import CHUNK, DATA, fold
 from keras_vae.sampling import ROWS
 from keras_vae.serving.inputs import SEED, TEMPERATURE, Number, Rows, finite, of_one_length, only_if
 from keras_vae.serving.memory import bytes_for_each, draw_bytes, in_chunks, of_rows, sizes
@@ -189,8 +189,7 @@ class Signatures:
                 batch = [each.check_values(title, part) for each, part in zip(self.given, batch, strict=True)]
             draws = self._draws(batch or [values["num_samples"]], values["seed"], values["temperature"])
             draws = finite(title, draws)
-            # Each latent variable has a number of its own in the noise, from 0; the data have the one after the last.
-            seed = fold(values["seed"], len(draws))
+            seed = fold(values["seed"], DATA)
 
             def of_chunk(number, *parts):
                 return finite(title, observe(*parts, **_of_chunk(number, {"seed": seed})))
@@ -277,7 +276,7 @@ def _of_chunk(number: tf.Tensor, values: dict[str, tf.Tensor]) -> dict[str, tf.T
     if "seed" not in values:
         return values
     seed = fold(values["seed"])
-    return values | {"seed": tf.where(tf.equal(number, 0), seed, fold(seed, number))}
+    return values | {"seed": tf.where(tf.equal(number, 0), seed, fold(seed, CHUNK, number))}
 
 
 def _rows_of(field) -> Rows:
