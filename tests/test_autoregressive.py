@@ -90,7 +90,7 @@ def test_features_place_by_place_are_those_of_one_pass(context, heads):
     np.testing.assert_allclose(walked, whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("heads", [0, 2])
+@pytest.mark.parametrize("heads", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_draws_in_a_program_of_any_number_are_the_same(heads):
     layer = far_from_its_start(small(attention_heads=heads))
     expected = layer().sample(5, seed=fold(1)).numpy()

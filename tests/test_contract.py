@@ -135,7 +135,7 @@ def test_evaluate_repeats_and_predict_reconstructs():
     assert np.isfinite(model.test_on_batch(X[:1])).all()
 
 
-@pytest.mark.parametrize("name", ["Bernoulli", "FiniteScalarQuantized, PixelCNN"])
+@pytest.mark.parametrize("name", ["Bernoulli", pytest.param("FiniteScalarQuantized, PixelCNN", marks=pytest.mark.slow)])
 def test_a_function_of_ones_own_around_a_step_is_traced_in_silence(name, caplog):
     """AutoGraph reads the source of all that a step calls, and says what it can not read."""
     x, model = CASES[name].data(), CASES[name].compiled()

@@ -35,7 +35,14 @@ class Frame:
         return len(self.values)
 
 
-@pytest.mark.parametrize("given", [X.tolist(), list(X), Frame(X), tf.constant(X), np.ma.masked_array(X)])
+@pytest.mark.parametrize(
+    "given",
+    [
+        X.tolist(),
+        Frame(X),
+        *(pytest.param(each, marks=pytest.mark.slow) for each in (list(X), tf.constant(X), np.ma.masked_array(X))),
+    ],
+)
 def test_fit_counts_the_same_steps_for_whatever_holds_rows(given):
     losses = []
     for x in (X, given):

@@ -87,7 +87,7 @@ def import_under(folder, code="import keras_vae", **environment) -> subprocess.C
     ("environment", "received"),
     [
         ({"KERAS_BACKEND": "jax"}, "Received: 'jax', from KERAS_BACKEND."),
-        ({"KERAS_BACKEND": "torch"}, "Received: 'torch', from KERAS_BACKEND."),
+        pytest.param({"KERAS_BACKEND": "torch"}, "Received: 'torch', from KERAS_BACKEND.", marks=pytest.mark.slow),
         ({"KERAS_BACKEND": "tensorflow"}, None),
         ({}, "Received: 'numpy', from {folder}/keras.json."),
     ],

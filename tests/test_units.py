@@ -309,7 +309,15 @@ def test_frame_to_model_to_file_to_server_and_back(tmp_path, run_python):
     )
 
 
-@pytest.mark.parametrize("make", [lambda frame: frame, pl.from_pandas, dict], ids=["pandas", "Polars", "dictionary"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda frame: frame,
+        pytest.param(pl.from_pandas, marks=pytest.mark.slow),  # test_frames.py has them in each method
+        pytest.param(dict, marks=pytest.mark.slow),
+    ],
+    ids=["pandas", "Polars", "dictionary"],
+)
 def test_frames_go_to_every_method(make):
     """In any order of their columns, with others between them, texts and missing cells."""
     cause = RNG.normal(size=60)
