@@ -106,3 +106,9 @@ from keras_vae.trace import Latent as Latent
 from keras_vae.trace import Trace as Trace
 
 __version__: str
+from keras_vae.distributions import NormalAround as NormalAround
+from keras_vae.models import AIR as AIR
+from keras_vae.models import ObjectFinder as ObjectFinder
+from keras_vae.objectives import NVIL as NVIL
+from keras_vae.objectives import RelaxedELBO as RelaxedELBO
+from keras_vae.trace import Signal as Signal

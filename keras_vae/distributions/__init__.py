@@ -17,6 +17,7 @@ from keras_vae.distributions.normal import (
     FixedScaleNormal,
     LearnedScaleNormal,
     Normal,
+    NormalAround,
     OptimalScaleNormal,
     StandardNormal,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "LowRankNormal",
     "NegativeBinomial",
     "Normal",
+    "NormalAround",
     "NormalMixture",
     "OneHotCategorical",
     "OptimalScaleNormal",

@@ -1,5 +1,6 @@
 """Layers -> keras.Model whose call returns a Trace."""
 
+from keras_vae.models.air import AIR, ObjectFinder
 from keras_vae.models.autodecoder import VariationalAutodecoder
 from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel
@@ -14,6 +15,7 @@ from keras_vae.models.vae import VAE
 from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 
 __all__ = [
+    "AIR",
     "GAN",
     "VAE",
     "VQVAE",
@@ -28,6 +30,7 @@ __all__ = [
     "LadderVAE",
     "LatentVariableModel",
     "Maybe",
+    "ObjectFinder",
     "ProbabilisticPCA",
     "TopDownBlock",
     "TopDownVAE",
