@@ -26,7 +26,7 @@ MORE_STEPS = 5
 # digit where training starts, of the posterior and of the prior.
 DATA: dict = {
     "canvases": (Canvases, 12, (-0.55, 0.3), 1.0, 3.0),
-    "mnist_canvases": (MNISTCanvases, 14, (-0.25, 0.2), 0.0, 0.0),
+    "mnist_canvases": (MNISTCanvases, 12, (-0.6, 0.1), 0.0, 0.0),
 }
 
 
@@ -44,6 +44,7 @@ def build(shape, options: argparse.Namespace, seed: int) -> kv.AIR:
         decoder=paint,
         likelihood=kv.NormalAround(shape, options.scale),
         prior=kv.StandardNormal(options.latent_size),
+        difference=options.difference,
         seed=seed,
     )
 
@@ -139,6 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=4400)
     parser.add_argument("--scale", type=float, default=0.2, help="standard deviation of pixels")
     parser.add_argument("--latent-size", type=int, default=16)
+    parser.add_argument("--difference", action="store_true", help="the finder sees what is left of the canvas")
     parser.add_argument("--draws", type=int, default=5, help="of VIMCO")
     parser.add_argument("--verbose", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("runs/air"), help="a folder")

@@ -131,7 +131,7 @@ def top_down() -> kv.TopDownVAE:
     )
 
 
-def objects() -> kv.AIR:
+def objects(difference=False) -> kv.AIR:
     """Up to two objects of 3 x 3 pixels."""
     shape, patch = (8, 8, 1), (3, 3, 1)
     return kv.AIR(
@@ -143,6 +143,7 @@ def objects() -> kv.AIR:
         prior=kv.StandardNormal(2),
         steps=2,
         log_odds=0.0,
+        difference=difference,
     )
 
 
@@ -404,7 +405,11 @@ CASES = {
     "Columns with missing values": Case(table_vae, incomplete_rows),
     "SpatialTransformer, SpatialBroadcast": Case(glimpse_vae, binary_images),
     "AIR, RelaxedELBO": Case(objects, grey_images, kv.RelaxedELBO),
-    "AIR, NVIL": Case(objects, grey_images, lambda: kv.NVIL(20, kv.LearnedBaseline(keras.layers.Dense(4, "tanh")))),
+    "AIR, NVIL": Case(
+        functools.partial(objects, difference=True),
+        grey_images,
+        lambda: kv.NVIL(20, kv.LearnedBaseline(keras.layers.Dense(4, "tanh"))),
+    ),
     "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(
         vector_vae(

@@ -176,6 +176,9 @@ def expected_answers(model, x, y, path) -> dict:
         posterior = model.encode(x, *given)
         answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}
         answers["decode"] = {"mean": model.decode(latents["z"], *given).mean()}
+    elif isinstance(model, kv.AIR):
+        answers |= {"encode": model.encode(x), "find": model.find(x)}
+        answers["decode"] = {"mean": model.decode(model.sample_prior(len(x), 5)).mean()}
     if isinstance(getattr(model, "posterior", None), kv.PerExampleOnDisk):
         answers = {name: answers[name] for name in ("decode", "generate", "sample")}
     for name in ("serving_default", "decode", "generate", "sample") if table else ():

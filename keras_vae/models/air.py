@@ -147,6 +147,8 @@ class AIR(LatentVariableModel):
         prior: p(what), a layer given nothing.
         steps: the largest number of objects. No weight depends on it.
         log_odds: of one more object, that of the prior from where no schedule has changed `current_log_odds`.
+        difference: whether the finder sees what is left of the image, x less the canvas so far, and not x at each step
+            (DAIR). It takes longer.
         seed: integer, of the noise of training and evaluation.
         **kwargs: `name`, `trainable` and `dtype` of a Keras model.
 
@@ -170,7 +172,7 @@ class AIR(LatentVariableModel):
     >>> air.find(np.zeros([2, 32, 32, 1], "float32"))["boxes"].shape
     TensorShape([2, 3, 4])
 
-    Reference: Eslami et al. 2016, arXiv:1603.08575.
+    Reference: Eslami et al. 2016, arXiv:1603.08575; DAIR is in section 4.2 of it.
     """
 
     def __init__(
@@ -183,6 +185,7 @@ class AIR(LatentVariableModel):
         prior: DistributionLayer,
         steps: int = 3,
         log_odds: float = -4.6,
+        difference: bool = False,
         seed: int = 0,
         **kwargs,
     ):
@@ -213,6 +216,7 @@ class AIR(LatentVariableModel):
         self.posterior, self.likelihood, self.prior = posterior, likelihood, prior
         self.steps = whole_number(self, "steps", steps)
         self.log_odds = float(log_odds)
+        self.difference = bool(difference)
 
     def build(self, input_shape):
         """Creates the weights for images of shape (batch, height, width, channels)."""
@@ -267,10 +271,7 @@ class AIR(LatentVariableModel):
                 latents[f"{kind}_{step}"] = latent
                 return latent.value
 
-            objects, states = self._look(images, self.open_samples(features), draw)
-            canvases = [tf.zeros([*dimensions(states[0])[:-1], *self.likelihood.event_shape])]
-            for each in objects:
-                canvases.append(canvases[-1] + _on_images(each.presence) * self._painted(each))
+            _, canvases, states = self._look(images, self.open_samples(features), draw)
 
             @functools.cache
             def signals():
@@ -284,32 +285,40 @@ class AIR(LatentVariableModel):
     def _read(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Images in the units of networks, and what the finder is given of them, shape (batch, 4 units)."""
         images = self.likelihood.standardized(x)
-        return images, self.finder.of_image(tf.cast(self.encoder(images), tf.float32))
+        return images, self._features(images)
 
-    def _look(self, images, features, choose: Callable) -> tuple[list[Object], list[tf.Tensor]]:
-        """The objects of all steps, and the outputs of the LSTM before each.
+    def _features(self, images: tf.Tensor) -> tf.Tensor:
+        """What the finder is given of images of shape (..., *event), shape (..., 4 units)."""
+        return self.finder.of_image(tf.cast(by_rows(self.encoder, images, 3), tf.float32))
+
+    def _look(self, images, features, choose: Callable) -> tuple[list[Object], list[tf.Tensor], list[tf.Tensor]]:
+        """The objects of all steps, the canvases before the first and after each, and the LSTM's outputs of each.
 
         Args:
             images: shape (batch, height, width, channels).
-            features: shape (..., batch, 4 units).
+            features: of the images, shape (..., batch, 4 units).
             choose: from a kind, "presence", "where" or "what", the number of the step, a posterior and how far the
                 variable is there, None or shape (..., batch), to a value.
         """
         before, output, cell = self.finder.start(features, self._object_size)
+        canvases = [tf.zeros([*dimensions(features)[:-1], *self.likelihood.event_shape])]
         there, objects, states = None, [], []
         for step in range(1, self.steps + 1):
+            if self.difference and step > 1:
+                features = self._features(images - canvases[-1])
             output, cell = self.finder.look(features, before, output, cell)
             of_presence, of_where = self.finder(output)
             presence = choose("presence", step, of_presence, there)
             there = presence[..., 0] if there is None else there * presence[..., 0]
             where = choose("where", step, of_where, there)
-            glimpse = self.glimpse(images, box_of(where))
-            what = choose("what", step, self.posterior(glimpse), there)
-            objects.append(Object(there, where, what))
-            states.append(output)
+            what = choose("what", step, self.posterior(self.glimpse(images, box_of(where))), there)
+            found = Object(there, where, what)
             flat = tf.reshape(what, [*dimensions(presence)[:-1], self._object_size - 1 - PLACE])
             before = tf.concat([presence, where, flat], axis=-1)
-        return objects, states
+            objects.append(found)
+            states.append(output)
+            canvases.append(canvases[-1] + _on_images(there) * self._painted(found))
+        return objects, canvases, states
 
     def _painted(self, objects: Object) -> tf.Tensor:
         """Patches in their boxes on black canvases, shape (..., *event)."""
@@ -349,7 +358,7 @@ class AIR(LatentVariableModel):
         def choose(kind, step, posterior, there):
             return tf.round(posterior.mean()) if kind == "presence" else posterior.mean()
 
-        objects, _ = self._look(*self._read(self._as_batch(x)), choose)
+        objects, *_ = self._look(*self._read(self._as_batch(x)), choose)
         return {kind: tf.stack(values, axis=1) for kind, *values in zip(Object._fields, *objects, strict=True)}
 
     def find(self, x) -> dict[str, tf.Tensor]:

@@ -99,6 +99,9 @@ class RelaxedELBO(ELBO):
         latents = {name: latent for name, latent in trace.latents.items() if name not in binary}
         super().check(replace(trace, latents=latents))
 
+    def describe(self) -> str:
+        return f"{super().describe()}; in training with continuous draws of binary ones, and then no bound"
+
 
 class Capacity(Objective):
     """-log p(x | z) + gamma |KL(q(z | x) || p(z)) - capacity|: the KL is held at a number, which is raised in training.
