@@ -26,7 +26,7 @@ MORE_STEPS = 5
 # digit where training starts, of the posterior and of the prior.
 DATA: dict = {
     "canvases": (Canvases, 12, (-0.55, 0.3), 1.0, 3.0),
-    "mnist_canvases": (MNISTCanvases, 12, (-0.6, 0.1), 0.0, 0.0),
+    "mnist_canvases": (MNISTCanvases, 12, (-0.55, 0.04), 0.0, 0.0),
 }
 
 
@@ -72,10 +72,11 @@ def train(model: kv.AIR, data, options: argparse.Namespace) -> float:
 
 
 def with_steps(model: kv.AIR, steps: int) -> kv.AIR:
-    """A model of more steps, with the weights of this one."""
-    more = kv.AIR.from_config(model.get_config() | {"steps": steps})
+    """A model of more steps, with the layers of this one."""
+    roles = ("encoder", "finder", "posterior", "decoder", "likelihood", "prior", "difference")
+    parts = {role: getattr(model, role) for role in roles}
+    more = kv.AIR(**parts, steps=steps, log_odds=float(model.current_log_odds))
     more.build((None, *model.likelihood.event_shape))
-    more.set_weights(model.get_weights())
     return more
 
 
@@ -94,7 +95,6 @@ def draw(model: kv.AIR, x: np.ndarray, truth: dict, folder: Path) -> None:
     found = model.find(x[:16])
     there = np.arange(model.steps) < np.asarray(found["counts"])[:, None]
     boxes = np.where(there[..., None], found["boxes"], np.nan)
-    folder.mkdir(parents=True, exist_ok=True)
     kv.plotting.boxes(x[:16], truth["boxes"][:16], boxes).savefig(folder / "boxes.png")
     kv.plotting.reconstructions(model, x).savefig(folder / "reconstructions.png")
 
@@ -113,6 +113,9 @@ def main(options: argparse.Namespace) -> None:
         keras.utils.set_random_seed(seed)
         model = build(data.shape, options, seed)
         minutes = train(model, data, options)
+        folder = options.output / f"{options.data}-{options.presence}-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / "model.keras")
         scores = {
             split: accuracy(model, x, truth["counts"])
             for split in ("validation", "test")
@@ -125,9 +128,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"| {seed} | {shown} | {loss:.1f} | {minutes:.1f} |", flush=True)
         tested.append(scores["test"])
         if seed == options.first_seed:
-            folder = options.output / f"{options.data}-{options.presence}"
             draw(model, x, truth, folder)
-            model.save(folder / "model.keras")
             print(tested[0])
 
 

@@ -356,9 +356,9 @@ def test_finds_counts_boxes_and_patches():
 @pytest.mark.parametrize("difference", [False, True])
 def test_more_steps_with_the_same_weights(difference):
     model = built(2, difference=difference)
-    more = kv.AIR.from_config(model.get_config() | {"steps": 5})
+    parts = ("encoder", "finder", "posterior", "decoder", "likelihood", "prior", "difference")
+    more = kv.AIR(**{part: getattr(model, part) for part in parts}, steps=5)
     more.build((None, *SHAPE))
-    more.set_weights(model.get_weights())
     z, of_more = model.encode(X), more.encode(X)
     for kind in KINDS:
         np.testing.assert_allclose(of_more[kind][:, :2], z[kind], atol=1e-6)
