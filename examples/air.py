@@ -26,7 +26,7 @@ MORE_STEPS = 5
 # digit where training starts, of the posterior and of the prior.
 DATA: dict = {
     "canvases": (Canvases, 12, (-0.55, 0.3), 1.0, 3.0),
-    "mnist_canvases": (MNISTCanvases, 12, (-0.55, 0.04), 0.0, 0.0),
+    "mnist_canvases": (MNISTCanvases, 14, (-0.25, 0.2), 0.0, 0.0),
 }
 
 
