@@ -14,7 +14,7 @@ from keras_vae.distributions import DistributionLayer
 from keras_vae.distributions.base import check_spaces, dimensions
 from keras_vae.distributions.discrete import independent_bernoulli
 from keras_vae.distributions.normal import NormalAround, independent_normal
-from keras_vae.distributions.supports import RealNumbers, ZerosAndOnes
+from keras_vae.distributions.supports import RealNumbers, Support, ZerosAndOnes
 from keras_vae.distributions.temperature import tempered_draws
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.inputs import answers_frames
@@ -387,18 +387,19 @@ class AIR(LatentVariableModel):
         if not isinstance(z, dict) or set(z) != set(Object._fields):
             found = ", ".join(z) if isinstance(z, dict) else type(z).__name__
             raise ValueError(f"{title}.decode needs latents by name: {', '.join(Object._fields)}. Received: {found}.")
-        objects = Object(*(self._as_latent(z[each.name], each.shape, each.support, each.name) for each in self._rows()))
+        kinds = self._kinds().items()
+        objects = Object(*(self._as_latent(z[name], shape, where.hull, name) for name, (shape, where) in kinds))
         there = _on_images(tf.math.cumprod(objects.presence, axis=-1))
         return self.likelihood(tf.reduce_sum(there * self._painted(objects), axis=-4))
 
-    def _rows(self) -> list[Rows]:
-        """What `decode` takes."""
-        steps, prior = self.steps, self.prior
-        return [
-            Rows("presence", (steps,), ZerosAndOnes()),
-            Rows("where", (steps, PLACE), RealNumbers()),
-            Rows("what", (steps, *prior.event_shape), prior.support.hull),
-        ]
+    def _kinds(self) -> dict[str, tuple[tuple[int, ...], Support]]:
+        """Shape and support of presence, where and what of all steps."""
+        of_what = (self.steps, *self.prior.event_shape), self.prior.support
+        return {
+            "presence": ((self.steps,), ZerosAndOnes()),
+            "where": ((self.steps, PLACE), RealNumbers()),
+            "what": of_what,
+        }
 
     @answers_frames
     def reconstruct(self, x) -> tf.Tensor:
@@ -417,9 +418,8 @@ class AIR(LatentVariableModel):
         count, seed, temperature = self._checked_count(count), self._as_seed(seed), self._as_temperature(temperature)
         draws = {}
         priors = self._presence_prior(), self.finder.prior(), self.prior()
-        for number, (rows, prior) in enumerate(zip(self._rows(), priors, strict=True)):
-            support = self.prior.support if rows.name == "what" else rows.support
-            draws[rows.name] = tempered_draws(prior, [count, self.steps], fold(seed, number), temperature, support)
+        for number, ((name, (_, support)), prior) in enumerate(zip(self._kinds().items(), priors, strict=True)):
+            draws[name] = tempered_draws(prior, [count, self.steps], fold(seed, number), temperature, support)
         return draws | {"presence": tf.math.cumprod(draws["presence"][..., 0], axis=-1)}
 
     def generate(self, count, seed=None, temperature=1.0) -> tf.Tensor:
@@ -434,7 +434,8 @@ class AIR(LatentVariableModel):
 
     def serving_signatures(self, **limits: int) -> dict:
         """What `export` writes, see `VAE`: presence, where and what stand for `z`; `find` is that of this class."""
-        make = Signatures(self, self._rows(), **limits)
+        latents = [Rows(name, shape, support.hull) for name, (shape, support) in self._kinds().items()]
+        make = Signatures(self, latents, **limits)
         made = make.of("serving_default", "encode", "decode", "generate", "sample", "log_likelihood")
         return made | {"find": make.by_rows("find", self.find, make.x)}
 
