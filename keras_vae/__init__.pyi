@@ -26,6 +26,7 @@ from keras_vae.distributions import LogNormal as LogNormal
 from keras_vae.distributions import LowRankNormal as LowRankNormal
 from keras_vae.distributions import NegativeBinomial as NegativeBinomial
 from keras_vae.distributions import Normal as Normal
+from keras_vae.distributions import NormalAround as NormalAround
 from keras_vae.distributions import NormalMixture as NormalMixture
 from keras_vae.distributions import OneHotCategorical as OneHotCategorical
 from keras_vae.distributions import OptimalScaleNormal as OptimalScaleNormal
@@ -47,6 +48,7 @@ from keras_vae.distributions import VampPrior as VampPrior
 from keras_vae.distributions import VectorQuantized as VectorQuantized
 from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
+from keras_vae.models import AIR as AIR
 from keras_vae.models import GAN as GAN
 from keras_vae.models import VAE as VAE
 from keras_vae.models import VQVAE as VQVAE
@@ -62,6 +64,7 @@ from keras_vae.models import LadderVAE as LadderVAE
 from keras_vae.models import LatentVariableModel as LatentVariableModel
 from keras_vae.models import Maybe as Maybe
 from keras_vae.models import MONet as MONet
+from keras_vae.models import ObjectFinder as ObjectFinder
 from keras_vae.models import ProbabilisticPCA as ProbabilisticPCA
 from keras_vae.models import TopDownBlock as TopDownBlock
 from keras_vae.models import TopDownVAE as TopDownVAE
@@ -90,6 +93,7 @@ from keras_vae.networks import spatial_broadcast_decoder as spatial_broadcast_de
 from keras_vae.networks import unet as unet
 from keras_vae.objectives import ELBO as ELBO
 from keras_vae.objectives import IWAE as IWAE
+from keras_vae.objectives import NVIL as NVIL
 from keras_vae.objectives import VIMCO as VIMCO
 from keras_vae.objectives import Adversarial as Adversarial
 from keras_vae.objectives import BetaTC as BetaTC
@@ -99,6 +103,7 @@ from keras_vae.objectives import InfoVAE as InfoVAE
 from keras_vae.objectives import LearnedBaseline as LearnedBaseline
 from keras_vae.objectives import MovingAverageBaseline as MovingAverageBaseline
 from keras_vae.objectives import Objective as Objective
+from keras_vae.objectives import RelaxedELBO as RelaxedELBO
 from keras_vae.objectives import Renyi as Renyi
 from keras_vae.objectives import ScoreFunction as ScoreFunction
 from keras_vae.objectives import StickingTheLanding as StickingTheLanding
@@ -106,6 +111,7 @@ from keras_vae.objectives import Weighted as Weighted
 from keras_vae.optimizers import RowwiseAdam as RowwiseAdam
 from keras_vae.trace import Draw as Draw
 from keras_vae.trace import Latent as Latent
+from keras_vae.trace import Signal as Signal
 from keras_vae.trace import Trace as Trace
 
 __version__: str

@@ -1,9 +1,8 @@
 """Randomness as an input: how many draws a model makes, and from which seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -21,8 +20,8 @@ class Sampler:
         samples: draws per example, an integer or an integer scalar tensor; None draws once and opens no sample axis.
         seed: int32 tensor of shape (2,), or None for noise that differs at each call (and follows
             `keras.utils.set_random_seed`).
-        path: a class whose objects take a draw and return what the model uses in its place, such as `StoppedPath`;
-            None is the draw itself.
+        path: what makes an object that takes a draw and returns what the model uses in its place, such as the class
+            `StoppedPath`; None is the draw itself.
         weights: of the examples of the batch, shape (batch,), for what is computed of all of them together; None is 1
             for each.
         given: None, or values that stand in the place of the draws, in the order in which the model makes them, each
@@ -36,13 +35,13 @@ class Sampler:
         self,
         samples=1,
         seed: tf.Tensor | None = None,
-        path: type | None = None,
+        path: Callable | None = None,
         weights=None,
         given: Sequence[tf.Tensor] | None = None,
     ):
         self.samples = samples
         self.seed = seed
-        self.path: Any = path
+        self.path = path
         self.weights = weights
         self.given = given
         self.made: list[tf.Tensor] = []
@@ -64,9 +63,8 @@ class Sampler:
 
     def path_of(self, posterior: tfd.Distribution):
         """What draws of this posterior go through on their way to the model, or None."""
-        if self.path is None or not self.path.wanted(posterior):
-            return None
-        return self.path()
+        path = None if self.path is None else self.path()
+        return path if path is not None and path.wanted(posterior) else None
 
 
 # A context variable and not an attribute of the model: replicas of a distribution strategy run in threads of their own.
@@ -85,7 +83,7 @@ def within_sampling() -> bool:
 
 @contextmanager
 def sampling(
-    samples=1, seed: tf.Tensor | None = None, path: type | None = None, weights=None, given=None
+    samples=1, seed: tf.Tensor | None = None, path: Callable | None = None, weights=None, given=None
 ) -> Iterator[Sampler]:
     """Sets the number of draws and the seed of every model called inside the block; see `Sampler`."""
     with _as_current(Sampler(samples, seed, path, weights, given)) as sampler:
@@ -135,7 +133,15 @@ def mean_of_examples(values: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(tf.reduce_mean(values, axis=0) * weights), tf.reduce_sum(weights))
 
 
-class StoppedPath:
+class Path:
+    """What draws go through on their way to the model; a subclass says for which posteriors, by `wanted`."""
+
+    def drawn_from(self, posterior: tfd.Distribution) -> tfd.Distribution:
+        """What is drawn from in the place of a posterior: itself, unless a subclass says otherwise."""
+        return posterior
+
+
+class StoppedPath(Path):
     """Draws that carry no gradient: what a score-function estimator differentiates is their probability alone."""
 
     @staticmethod
@@ -147,7 +153,30 @@ class StoppedPath:
         return tf.stop_gradient(value)
 
 
-class WeightedPath:
+class RelaxedPath(Path):
+    """Binary draws in whose place are continuous ones, that carry gradients: see `RelaxedELBO`.
+
+    Args:
+        temperature: more than 0; at 0 they would be the binary draws of the same noise.
+    """
+
+    def __init__(self, temperature: float):
+        self.temperature = temperature
+
+    @staticmethod
+    def wanted(posterior: tfd.Distribution) -> bool:
+        """For independent binary variables; others keep their path."""
+        return hasattr(getattr(posterior, "distribution", None), "relaxed")
+
+    def drawn_from(self, posterior: tfd.Distribution) -> tfd.Distribution:
+        """Its draws are continuous; its probabilities, and so its KL, are those of the binary variables."""
+        return posterior.copy(distribution=posterior.distribution.relaxed(self.temperature))
+
+    def __call__(self, value: tf.Tensor) -> tf.Tensor:
+        return value
+
+
+class WeightedPath(Path):
     """Draws whose gradient, on its way back to the parameters of their posterior, is multiplied by `factor`.
 
     Attributes:

@@ -170,6 +170,20 @@ class Latent:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """What a score function goes by for one latent variable, whose draws carry no gradient.
+
+    Attributes:
+        gain: nats, shape (samples, batch): what of the bound, log p(x | z) less the KL, depends on the draw, and less
+            anything that does not.
+        seen: what is known before the draw, by which a baseline expects the gain, shape (samples, batch, features).
+    """
+
+    gain: tf.Tensor
+    seen: tf.Tensor
+
+
+@dataclass(frozen=True)
 class Trace:
     """One pass of a model over a batch.
 
@@ -188,6 +202,7 @@ class Trace:
         real_and_generated: None, or a function to what a critic is to tell apart, computed when it is first asked for:
             the data as networks are to see them, shape (batch, *event), and means of p(x | z) in the same units, shape
             (draws, batch, *event). Their gradient reaches the decoder, and the prior, but no encoder.
+        signals: None, or a function to a signal for each latent variable whose draws carry no gradient, by name.
     """
 
     observed: tf.Tensor
@@ -198,6 +213,7 @@ class Trace:
     units: dict[str, tf.Tensor] = field(default_factory=dict)
     uses: dict[str, tf.Tensor] = field(default_factory=dict)
     real_and_generated: Callable[[], tuple[tf.Tensor, tf.Tensor]] | None = None
+    signals: Callable[[], dict[str, Signal]] | None = None
 
     @property
     def seen(self):

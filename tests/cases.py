@@ -145,6 +145,27 @@ def slots() -> kv.MONet:
     )
 
 
+def objects(difference=False) -> kv.AIR:
+    """Up to two objects of 3 x 3 pixels."""
+    shape, patch = (8, 8, 1), (3, 3, 1)
+    return kv.AIR(
+        encoder=encoder(shape),
+        finder=kv.ObjectFinder(6),
+        posterior=kv.Normal(2, encoder(patch)),
+        decoder=keras.Sequential([decoder(2), keras.layers.Dense(9, "sigmoid"), keras.layers.Reshape(patch)]),
+        likelihood=kv.NormalAround(shape, 0.5),
+        prior=kv.StandardNormal(2),
+        steps=2,
+        log_odds=0.0,
+        difference=difference,
+    )
+
+
+def grey_images(shape=(8, 8, 1), count=12) -> np.ndarray:
+    """Random images of real numbers from 0 to 1."""
+    return np.random.default_rng(0).random((count, *shape)).astype("float32")
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -398,6 +419,12 @@ CASES = {
     ),
     "Columns with missing values": Case(table_vae, incomplete_rows),
     "SpatialTransformer, SpatialBroadcast": Case(glimpse_vae, binary_images),
+    "AIR, RelaxedELBO": Case(objects, grey_images, kv.RelaxedELBO),
+    "AIR, NVIL": Case(
+        functools.partial(objects, difference=True),
+        grey_images,
+        lambda: kv.NVIL(20, kv.LearnedBaseline(keras.layers.Dense(4, "tanh"))),
+    ),
     "Dropout": Case(with_dropout, lambda: binary_images((5,))),
     "InverseAutoregressiveFlow posterior": Case(
         vector_vae(

@@ -146,6 +146,8 @@ def expected_answers(model, x, y, path) -> dict:
     inputs, given = model.as_inputs(x, y), () if y is None else (y,)
     latents = {name: latent.value[0] for name, latent in model(inputs).drawn.items()}  # z, or z1, ...
     served = {"x": x, "seed": 5, "num_samples": 7, "temperature": 0.5} | ({} if y is None else {model.takes.y.name: y})
+    if isinstance(model, kv.AIR):  # decodes the objects of all steps together
+        served |= model.sample_prior(len(x), 5)
     table = has_columns(model)
     served |= columns_of(model, x) if table else {}
     served |= latents or {"z": model.sample_prior(7, 5) if isinstance(model, kv.GAN) else model.encode(x)}
@@ -177,6 +179,9 @@ def expected_answers(model, x, y, path) -> dict:
         posterior = model.encode(x, *given)
         answers["encode"] = {"mean": posterior.mean(), "stddev": posterior.stddev()}
         answers["decode"] = {"mean": model.decode(latents["z"], *given).mean()}
+    elif isinstance(model, kv.AIR):
+        answers |= {"encode": model.encode(x), "find": model.find(x)}
+        answers["decode"] = {"mean": model.decode(model.sample_prior(len(x), 5)).mean()}
     if isinstance(getattr(model, "posterior", None), kv.PerExampleOnDisk):
         answers = {name: answers[name] for name in ("decode", "generate", "sample")}
     for name in ("serving_default", "decode", "generate", "sample") if table else ():

@@ -17,6 +17,7 @@ from keras_vae.distributions.normal import (
     FixedScaleNormal,
     LearnedScaleNormal,
     Normal,
+    NormalAround,
     OptimalScaleNormal,
     StandardNormal,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "LowRankNormal",
     "NegativeBinomial",
     "Normal",
+    "NormalAround",
     "NormalMixture",
     "OneHotCategorical",
     "OptimalScaleNormal",

@@ -76,8 +76,7 @@ class Bernoulli(DistributionLayer):
         bias.assign(np.log(mean) - np.log1p(-mean))
 
     def distribution(self, params: tf.Tensor) -> tfd.Distribution:
-        logits = tf.squeeze(params, axis=-1)
-        return Independent(_Bernoulli(logits=logits, dtype=tf.float32), self.event_shape)
+        return independent_bernoulli(tf.squeeze(params, axis=-1), self.event_shape)
 
 
 class Categorical(DistributionLayer):
@@ -209,8 +208,17 @@ class _OneHotCategorical(tfd.OneHotCategorical):
         return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
 
 
+def independent_bernoulli(logits, event_shape) -> tfd.Distribution:
+    """Binary values with these log-odds, shape (..., *event_shape), of batch shape (...)."""
+    return Independent(_Bernoulli(logits=logits, dtype=tf.float32), event_shape)
+
+
 class _Bernoulli(tfd.Bernoulli):
     """`tfd.Bernoulli` with the noise of `logistic`, whose log_prob takes one softplus for each value, not two."""
+
+    def relaxed(self, temperature: float) -> tfd.Distribution:
+        """The same variable, whose draws are in (0, 1) and carry gradients: rounded, they are those of this one."""
+        return _RelaxedDraws(tf.convert_to_tensor(self.logits), temperature)
 
     def _log_prob(self, event):
         logits = tf.convert_to_tensor(self.logits)
@@ -224,3 +232,26 @@ class _Bernoulli(tfd.Bernoulli):
 
     def _sample_n(self, n, seed=None):
         return self.tempered_sample([n], tfp.random.sanitize_seed(seed), 1.0)
+
+
+class _RelaxedDraws(_Bernoulli):
+    """A binary variable in all but its draws, sigmoid((logit - noise) / temperature), which are not its own."""
+
+    def __init__(self, logits: tf.Tensor, temperature: float):
+        super().__init__(logits=logits, dtype=tf.float32)
+        self.temperature = temperature
+        self._parameters = {"logits": logits, "temperature": temperature}
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {name: tfp.util.ParameterProperties() for name in ("logits", "temperature")}
+
+    @property
+    def reparameterization_type(self):
+        """That draws carry gradients."""
+        return tfd.FULLY_REPARAMETERIZED
+
+    def _sample_n(self, n, seed=None):
+        logits = tf.convert_to_tensor(self.logits)
+        noise = logistic(tf.concat([[n], tf.shape(logits)], axis=0), tfp.random.sanitize_seed(seed))
+        return tf.sigmoid((logits - noise) / self.temperature)

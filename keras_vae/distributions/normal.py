@@ -59,6 +59,33 @@ class FixedScaleNormal(DistributionLayer):
         return independent_normal(loc, tf.fill(tf.shape(loc), self.scale), self.event_shape)
 
 
+class NormalAround(DistributionLayer):
+    """N(value | context, scale^2): normal around what it is given, without weights. For what a model paints itself.
+
+    Args:
+        event_shape: shape of one draw, and of the context.
+        scale: the standard deviation of every value, in units of the data, more than 0.
+    """
+
+    params_per_value = 0
+
+    def __init__(self, event_shape: int | Sequence[int], scale: float = 1.0, **kwargs):
+        super().__init__(event_shape, **kwargs)
+        self.scale = positive(self, "scale", scale)
+
+    def build(self, context_shape=None):
+        """Checks the shape; there is nothing to create."""
+        if context_shape is None or tuple(context_shape[1:]) != self.event_shape:
+            raise ValueError(
+                f"{self._title} needs a context of shape {('batch', *self.event_shape)}. Received: {context_shape}."
+            )
+
+    def call(self, context=None) -> tfd.Distribution:
+        """The distribution around a context of shape (..., *event_shape)."""
+        loc = tf.cast(context, tf.float32)
+        return independent_normal(loc, tf.fill(tf.shape(loc), self.scale), self.event_shape)
+
+
 class LearnedScaleNormal(DistributionLayer):
     """Normal with independent values, whose location is predicted and whose scale is one learned number.
 

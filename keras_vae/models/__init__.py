@@ -1,5 +1,6 @@
 """Layers -> keras.Model whose call returns a Trace."""
 
+from keras_vae.models.air import AIR, ObjectFinder
 from keras_vae.models.autodecoder import VariationalAutodecoder
 from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel
@@ -15,6 +16,7 @@ from keras_vae.models.vae import VAE
 from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 
 __all__ = [
+    "AIR",
     "GAN",
     "VAE",
     "VQVAE",
@@ -30,6 +32,7 @@ __all__ = [
     "LatentVariableModel",
     "MONet",
     "Maybe",
+    "ObjectFinder",
     "ProbabilisticPCA",
     "TopDownBlock",
     "TopDownVAE",

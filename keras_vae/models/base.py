@@ -135,9 +135,11 @@ class LatentVariableModel(KerasContract):
                 f"{type(self).__name__}.draw with opens={opens} needs a posterior of batch shape {needed}; other axes, "
                 f"such as time, belong to the event. Received: {posterior.batch_shape}."
             )
+        path = sampler.path_of(posterior)
+        if path is not None:
+            posterior = path.drawn_from(posterior)
         opened = opens and sampler.samples is not None
         drawn = sampler.draw(posterior, [sampler.samples] if opened else [])
-        path = sampler.path_of(posterior)
         if path is not None:
             drawn = drawn.along(path)
         return Latent(drawn.value, posterior, prior, path, closed_form, present, drawn)

@@ -1,6 +1,6 @@
 """What is minimised."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -20,7 +20,8 @@ class Objective(Serializable):
 
     Attributes:
         samples: draws from the posterior per example that the objective asks the model for.
-        path: what draws go through in training on their way to the model, a class of `keras_vae.sampling` or None.
+        path: what draws go through in training on their way to the model, what makes a `Path` of `keras_vae.sampling`,
+            such as one of its classes, or None.
         schedulable: names of the numbers that a callback may set while training, or of dictionaries of them, whose
             numbers are then called "beta.z". Evaluation uses those of the constructor, so that the losses of different
             epochs can be compared.
@@ -29,7 +30,7 @@ class Objective(Serializable):
     """
 
     samples: int = 1
-    path: type | None = None
+    path: Callable | None = None
     schedulable: tuple[str, ...] = ()
 
     def __call__(self, trace: Trace) -> tf.Tensor:
@@ -61,8 +62,8 @@ class Objective(Serializable):
             if latent.needs_score:
                 raise TypeError(
                     f"{type(self).__name__} needs draws that carry gradients to their posterior. Received: a posterior "
-                    f"of {name} whose draws do not, {latent.posterior.name}. Use VIMCO or ScoreFunction, or a relaxed "
-                    "posterior such as RelaxedBernoulli."
+                    f"of {name} whose draws do not, {latent.posterior.name}. Use VIMCO or ScoreFunction, for binary "
+                    "ones RelaxedELBO, or a relaxed posterior such as RelaxedBernoulli."
                 )
 
     def numbers(self) -> dict[str, float]:

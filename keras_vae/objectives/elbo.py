@@ -1,10 +1,13 @@
 """The evidence lower bound, and what is made of its two terms."""
 
+import functools
+from dataclasses import replace
+
 import tensorflow as tf
 
-from keras_vae.arguments import not_negative, whole_number
+from keras_vae.arguments import not_negative, positive, whole_number
 from keras_vae.objectives.base import Objective, in_training, one_latent
-from keras_vae.sampling import mean_of_examples
+from keras_vae.sampling import RelaxedPath, mean_of_examples
 from keras_vae.trace import Trace
 
 
@@ -63,6 +66,41 @@ class ELBO(Objective):
         weight = "" if self.beta == 1 else f"{self.beta:g} " if isinstance(self.beta, float) else "beta "
         draws = "1 draw" if self.samples == 1 else f"{self.samples} draws"
         return f"{self!r}: loss = -log p(x | z) + {weight}KL(q(z | x) || p(z)), nats per example, {draws} of z"
+
+
+class RelaxedELBO(ELBO):
+    """`ELBO` for binary latent variables, whose draws are made continuous in training, so that they carry gradients.
+
+    In training a draw is sigmoid((logit + noise) / temperature) (binary Concrete), and the KL that of the binary
+    variables. That sum is a bound of nothing: the decoder sees values that the model does not have. It is what the logs
+    of training show. Evaluation draws zeros and ones, and has the negative evidence lower bound.
+
+    Args:
+        temperature: more than 0.
+        beta, samples, free_nats: as in `ELBO`.
+
+    Reference: Maddison, Mnih & Teh 2017, arXiv:1611.00712 (equation 23); Jang, Gu & Poole 2017, arXiv:1611.01144.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        beta: float | dict[str, float] = 1.0,
+        samples: int = 1,
+        free_nats: float = 0.0,
+    ):
+        super().__init__(beta, samples, free_nats)
+        self.temperature = positive(self, "temperature", temperature)
+        self.path = functools.partial(RelaxedPath, self.temperature)
+
+    def check(self, trace: Trace) -> None:
+        """Refuses draws that carry no gradient and can not be made continuous."""
+        binary = {name for name, latent in trace.latents.items() if RelaxedPath.wanted(latent.posterior)}
+        latents = {name: latent for name, latent in trace.latents.items() if name not in binary}
+        super().check(replace(trace, latents=latents))
+
+    def describe(self) -> str:
+        return f"{super().describe()}; in training with continuous draws of binary ones, and then no bound"
 
 
 class Capacity(Objective):

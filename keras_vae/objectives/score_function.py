@@ -6,11 +6,12 @@ import keras
 import tensorflow as tf
 
 from keras_vae.arguments import fraction, whole_number
+from keras_vae.networks import by_rows
 from keras_vae.objectives.base import Objective, in_training, needs_likelihood, with_gradient_of
 from keras_vae.objectives.importance import log_mean
 from keras_vae.sampling import StoppedPath, mean_of_examples
 from keras_vae.serializable import Serializable
-from keras_vae.trace import Trace
+from keras_vae.trace import Signal, Trace
 
 
 def log_scored(trace: Trace) -> tf.Tensor:
@@ -130,6 +131,58 @@ class ScoreFunction(Objective):
     def check(self, trace: Trace) -> None:
         """Any posterior will do."""
         needs_likelihood(self, trace)
+
+
+class NVIL(ScoreFunction):
+    """`ScoreFunction` with a signal of its own for each latent variable, where the model says it (local signals).
+
+    The signal of a draw is what of the bound depends on it: what was decided before it is left out, and with that the
+    noise. The bound has each KL in closed form where there is one. The baseline expects a signal by what the model
+    says is known before the draw.
+
+    Args:
+        samples: draws from the posterior per example, 1 or more.
+        baseline: None, `MovingAverageBaseline()`, or `LearnedBaseline(network)`, a network from features; one for all
+            latent variables.
+
+    Reference: Mnih & Gregor 2014, arXiv:1402.0030.
+    """
+
+    def __call__(self, trace: Trace) -> tf.Tensor:
+        bound = trace.log_likelihood - trace.kl  # [samples, batch]
+        signals = self._signals(trace)
+        if not signals:  # in evaluation of a model whose draws all carry gradients
+            return -tf.reduce_mean(bound, axis=0)
+        latents = [trace.latents[name] for name in signals]
+        log_q = tf.stack([latent.log_posterior for latent in latents])  # [signals, samples, batch]
+        signal, fit = tf.stop_gradient(tf.stack([each.gain for each in signals.values()])), tf.zeros([])
+        if self.baseline is not None:
+            there = tf.stack([tf.ones_like(bound) if each.present is None else each.present for each in latents])
+            seen = tf.stop_gradient(tf.stack([each.seen for each in signals.values()]))
+            rest = tf.stop_gradient(there) * (signal - by_rows(self.baseline, seen))
+            fit = 0.5 * tf.reduce_sum(rest**2, axis=0)
+            signal = tf.stop_gradient(rest / self.baseline.scale())
+            if in_training():
+                self.baseline.update(tf.reshape(rest, [-1, rest.shape[-1] or tf.shape(rest)[-1]]))
+        surrogate = bound + tf.reduce_sum(signal * log_q, axis=0)
+        return tf.reduce_mean(with_gradient_of(-bound, fit - surrogate), axis=0)
+
+    @staticmethod
+    def _signals(trace: Trace) -> dict[str, Signal]:
+        """Those of the latent variables whose draws carry no gradient."""
+        signals = trace.signals() if trace.signals is not None else {}
+        return {name: signal for name, signal in signals.items() if trace.latents[name].needs_score}
+
+    def check(self, trace: Trace) -> None:
+        """Refuses models that do not say what a draw is to be credited with."""
+        super().check(trace)
+        scored = {name for name, latent in trace.latents.items() if latent.needs_score}
+        missing = scored - set(self._signals(trace))
+        if missing:
+            raise TypeError(
+                "NVIL needs a model whose trace has a signal for each latent variable whose draws carry no gradient, "
+                f"such as AIR. Received: one without that of {', '.join(sorted(missing))}. Use ScoreFunction."
+            )
 
 
 class VIMCO(Objective):
