@@ -290,18 +290,42 @@ class STOVE(LatentVariableModel):
         self._require_built("rollout")
         steps = whole_number(title, "steps", steps)
         seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
+        frames = self._as_frames(title, frames)
+
+        def choose(number, distribution):
+            return tempered_draws(distribution, [], fold(seed, number), temperature)
+
+        def choose_later(number, distribution):
+            return choose(dimensions(frames)[1] + number, distribution)
+
+        def predict(frames):
+            z = self._filter(self._boxes_of(frames), choose)[0]  # [batch, time, objects, state]
+            states = self._onwards(z[:, -1], steps, choose_later)
+            return self._images(states).mean(), states
+
+        return tf.function(predict, autograph=False)(frames)  # hundreds of steps by themselves would take a minute
+
+    def filtered(self, frames) -> tf.Tensor:
+        """The states of frames, at the means of the filter, shape (batch, time, objects, 6 + hidden_size).
+
+        Args:
+            frames: shape (batch, time, height, width, channels), of 2 frames or more, as many as there are; places are
+                `states[..., 2:4]`, velocities `states[..., 4:6]`.
+
+        Raises:
+            ValueError: for a model without weights, and frames of another shape or not finite.
+        """
+        self._require_built("filtered")
+        frames = self._as_frames(f"{type(self).__name__}.filtered", frames)
+        return self._filter(self._boxes_of(frames), _mean)[0]
+
+    def _as_frames(self, title: str, frames) -> tf.Tensor:
         frames = Field((None, *self.likelihood.event_shape), words="frames").tensor(title, frames)
         if frames.shape[1] is not None and frames.shape[1] < 2:
             raise ValueError(f"{title} needs 2 frames or more, for velocities. Received: {frames.shape[1]}.")
         if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(frames)):
             raise ValueError(f"{title} needs finite frames. Received: NaN or infinity.")
-
-        def choose(number, distribution):
-            return tempered_draws(distribution, [], fold(seed, number), temperature)
-
-        z = self._filter(self._boxes_of(frames), choose)[0]  # [batch, time, objects, state]
-        states = self._onwards(z[:, -1], steps, lambda number, each: choose(dimensions(frames)[1] + number, each))
-        return self._images(states).mean(), states
+        return frames
 
     def _onwards(self, state: tf.Tensor, steps: int, choose: Callable) -> tf.Tensor:
         """The states after one of shape (..., objects, state), shape (..., steps, objects, state)."""
