@@ -41,6 +41,7 @@ COMPILED_SLOWLY = (
     "OneHotCategorical latents, LearnedBaseline",
     "RelaxedOneHotCategorical latents",
     "HierarchicalVAE",
+    "STOVE",
     "ConditionalVQVAE",
     "SpatialTransformer, SpatialBroadcast",
     "Dropout",

@@ -58,8 +58,8 @@ class PatchImages(DistributionLayer):
         """Means of the images, shape (..., height, width, channels).
 
         Args:
-            boxes: half the width, height / width, and the middle (x, y), shape (..., objects, 4). Half a side below
-                0.05 is drawn as 0.05.
+            boxes: half the width, height / width, and the middle (x, y), shape (..., objects, 4), of one leading axis
+                or more. Half a side below 0.05 is drawn as 0.05.
         """
         half, ratio, middle = tf.split(tf.cast(boxes, tf.float32), [1, 1, 2], axis=-1)
         sides = tf.maximum(tf.concat([half, half * ratio], axis=-1), SMALLEST)
