@@ -1,5 +1,6 @@
 """Structured object-aware video prediction: objects in frames, and how they move."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -291,19 +292,23 @@ class STOVE(LatentVariableModel):
         steps = whole_number(title, "steps", steps)
         seed, temperature = self._as_seed(seed), self._as_temperature(temperature)
         frames = self._as_frames(title, frames)
+        return self._predict(frames, steps, seed, temperature)
 
+    @functools.cached_property
+    def _predict(self) -> Callable:
+        """`_predicted` as a graph, one for each number of steps: hundreds of them one by one would take a minute."""
+        return tf.function(self._predicted, autograph=False)
+
+    def _predicted(self, frames, steps: int, seed, temperature) -> tuple[tf.Tensor, tf.Tensor]:
         def choose(number, distribution):
             return tempered_draws(distribution, [], fold(seed, number), temperature)
 
         def choose_later(number, distribution):
             return choose(dimensions(frames)[1] + number, distribution)
 
-        def predict(frames):
-            z = self._filter(self._boxes_of(frames), choose)[0]  # [batch, time, objects, state]
-            states = self._onwards(z[:, -1], steps, choose_later)
-            return self._images(states).mean(), states
-
-        return tf.function(predict, autograph=False)(frames)  # hundreds of steps by themselves would take a minute
+        z = self._filter(self._boxes_of(frames), choose)[0]  # [batch, time, objects, state]
+        states = self._onwards(z[:, -1], steps, choose_later)
+        return self._images(states).mean(), states
 
     def filtered(self, frames) -> tf.Tensor:
         """The states of frames, at the means of the filter, shape (batch, time, objects, 6 + hidden_size).
