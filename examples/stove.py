@@ -5,7 +5,7 @@ of 8 frames, from there. Prints for each seed, on sequences that were held out: 
 the true ones, the error of 8 predicted frames beside straight lines and the true physics, and how many balls are inside
 of the frame after 500 predicted ones. Writes a film strip and an animation of a rollout beside the truth.
 
-    TF_NUM_INTRAOP_THREADS=1 python examples/stove.py --output runs/stove --seeds 0 1 2
+    TF_NUM_INTRAOP_THREADS=1 python examples/stove.py --seeds 0 1 2
     python examples/stove.py --data gravity --seeds 0
 """
 
@@ -125,6 +125,6 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--sequences", type=int, default=1000, help="of 100 frames, to train on")
     parser.add_argument("--held-out", type=int, default=300, help="sequences to score")
-    parser.add_argument("--image-steps", type=int, default=1750, help="of the image model alone")
-    parser.add_argument("--steps", type=int, default=6000, help="of the whole")
+    parser.add_argument("--image-steps", type=int, default=1500, help="of the image model alone")
+    parser.add_argument("--steps", type=int, default=2500, help="of the whole")
     main(parser.parse_args())
