@@ -117,6 +117,11 @@ class STOVE(LatentVariableModel):
         """Clips, shape (batch, frames, height, width, channels)."""
         return Inputs(Field((self.frames, *self.likelihood.event_shape), words="clips"))
 
+    def _check_field(self, field: Field, array) -> None:
+        super()._check_field(field, array)
+        if self.likelihood.other_units is not None:
+            self.likelihood.other_units.check(type(self).__name__, array, field.words)
+
     @property
     def state_shape(self) -> tuple[int, int]:
         """Of z[t]: (objects, 6 + hidden_size)."""
@@ -224,7 +229,7 @@ class STOVE(LatentVariableModel):
 
     def _boxes_of(self, frames) -> tuple[tf.Tensor, tf.Tensor]:
         """What each frame says, location and scale, shape (batch, time, objects, 4)."""
-        said = self.posterior(frames)
+        said = self.posterior(self.likelihood.standardized(frames))
         return said.mean(), said.stddev()
 
     def call(self, inputs, training=None) -> Trace:
