@@ -122,6 +122,11 @@ _HOMES = {
     "spatial_broadcast_decoder": "networks",
     "best_assignment": "networks",
     "match_over_time": "networks",
+    "STOVE": "models",
+    "ObjectBoxes": "distributions",
+    "PatchImages": "distributions",
+    "ObjectEncoder": "networks",
+    "GraphNetwork": "networks",
 }
 
 __all__ = list(_HOMES)

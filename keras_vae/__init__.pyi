@@ -28,8 +28,10 @@ from keras_vae.distributions import NegativeBinomial as NegativeBinomial
 from keras_vae.distributions import Normal as Normal
 from keras_vae.distributions import NormalAround as NormalAround
 from keras_vae.distributions import NormalMixture as NormalMixture
+from keras_vae.distributions import ObjectBoxes as ObjectBoxes
 from keras_vae.distributions import OneHotCategorical as OneHotCategorical
 from keras_vae.distributions import OptimalScaleNormal as OptimalScaleNormal
+from keras_vae.distributions import PatchImages as PatchImages
 from keras_vae.distributions import PerExample as PerExample
 from keras_vae.distributions import PerExampleOnDisk as PerExampleOnDisk
 from keras_vae.distributions import PixelCNN as PixelCNN
@@ -50,6 +52,7 @@ from keras_vae.distributions import ZeroInflatedNegativeBinomial as ZeroInflated
 from keras_vae.evaluation import AnomalyDetector as AnomalyDetector
 from keras_vae.models import AIR as AIR
 from keras_vae.models import GAN as GAN
+from keras_vae.models import STOVE as STOVE
 from keras_vae.models import VAE as VAE
 from keras_vae.models import VQVAE as VQVAE
 from keras_vae.models import VQVAE2 as VQVAE2
@@ -74,7 +77,9 @@ from keras_vae.networks import Bottleneck as Bottleneck
 from keras_vae.networks import Concatenated as Concatenated
 from keras_vae.networks import Dropout as Dropout
 from keras_vae.networks import GaussianNoise as GaussianNoise
+from keras_vae.networks import GraphNetwork as GraphNetwork
 from keras_vae.networks import MaskingNoise as MaskingNoise
+from keras_vae.networks import ObjectEncoder as ObjectEncoder
 from keras_vae.networks import ObservedValues as ObservedValues
 from keras_vae.networks import SpatialBroadcast as SpatialBroadcast
 from keras_vae.networks import SpatialTransformer as SpatialTransformer

@@ -91,13 +91,18 @@ def sampling(
 
 
 @contextmanager
-def iteration(number) -> Iterator[Sampler]:
+def iteration(number, seed: tf.Tensor | None = None) -> Iterator[Sampler]:
     """For the body of a loop: inside the block the seeds are those of iteration `number`.
 
     The body of `tf.while_loop` and `tf.scan` is traced once: without this, all iterations would draw the same noise.
 
     Args:
         number: of the iteration, an integer or an integer scalar tensor.
+        seed: None, or that of the loop, which `current_sampler().next_seed()` has given before it: then a loop that
+            runs eagerly draws what it draws in a graph.
+
+    Raises:
+        TypeError: where values stand in the place of draws, or an objective weights their gradient afterwards.
     """
     outer = current_sampler()
     if outer.given is not None:
@@ -105,7 +110,12 @@ def iteration(number) -> Iterator[Sampler]:
             "Values that stand in the place of draws need a model that draws outside of loops. "
             "Received: a draw inside of an `iteration` block."
         )
-    seed = fold(outer.next_seed(), number)
+    if outer.path is WeightedPath:
+        raise TypeError(
+            "Draws whose gradient is weighted afterwards need a model that draws outside of loops: train it with IWAE "
+            "in the place of DoublyReparameterized. Received: a draw inside of an `iteration` block."
+        )
+    seed = fold(outer.next_seed() if seed is None else seed, number)
     with _as_current(Sampler(outer.samples, seed, outer.path, outer.weights)) as sampler:
         yield sampler
 

@@ -166,6 +166,19 @@ def grey_images(shape=(8, 8, 1), count=12) -> np.ndarray:
     return np.random.default_rng(0).random((count, *shape)).astype("float32")
 
 
+def stove() -> kv.STOVE:
+    """Two objects in clips of three frames."""
+    return kv.STOVE(
+        posterior=kv.ObjectBoxes(2, kv.ObjectEncoder(2, units=6, features=8)),
+        dynamics=kv.GraphNetwork(5, activation="tanh"),
+        likelihood=kv.PatchImages((8, 8, 1), (3, 3), scale=1.0),
+        prior=kv.ObjectBoxes(2),
+        frames=3,
+        hidden_size=2,
+        transition_scale=0.5,
+    )
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -396,6 +409,7 @@ CASES = {
     "LadderVAE": Case(ladder, lambda: binary_images((5,))),
     "TopDownVAE": Case(top_down, binary_images),
     "MONet": Case(slots, lambda: colours((8, 8, 3)) / 255, lambda: kv.ELBO(beta={"z": 0.5, "mask": 0.5})),
+    "STOVE": Case(stove, lambda: binary_images((3, 8, 8, 1))),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
     "Adversarial": Case(

@@ -42,6 +42,7 @@ COMPILED_SLOWLY = (
     "RelaxedOneHotCategorical latents",
     "HierarchicalVAE",
     "MONet",
+    "STOVE",
     "ConditionalVQVAE",
     "SpatialTransformer, SpatialBroadcast",
     "Dropout",

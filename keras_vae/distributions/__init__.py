@@ -2,6 +2,7 @@
 
 from keras_vae.distributions.autoregressive import PixelCNN
 from keras_vae.distributions.base import DistributionLayer
+from keras_vae.distributions.boxes import ObjectBoxes
 from keras_vae.distributions.codebooks import FiniteScalarQuantized, GradientVectorQuantized, VectorQuantized
 from keras_vae.distributions.columns import Columns
 from keras_vae.distributions.continuous import ContinuousBernoulli, Laplace, LogNormal, StudentT
@@ -21,6 +22,7 @@ from keras_vae.distributions.normal import (
     OptimalScaleNormal,
     StandardNormal,
 )
+from keras_vae.distributions.patches import PatchImages
 from keras_vae.distributions.per_example import PerExample, PerExampleOnDisk
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
 from keras_vae.distributions.slots import SlotMixture
@@ -52,8 +54,10 @@ __all__ = [
     "Normal",
     "NormalAround",
     "NormalMixture",
+    "ObjectBoxes",
     "OneHotCategorical",
     "OptimalScaleNormal",
+    "PatchImages",
     "PerExample",
     "PerExampleOnDisk",
     "PixelCNN",

@@ -26,6 +26,7 @@ from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
 from keras_vae.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from keras_vae.evaluation.rate_distortion import RateDistortion, RateDistortionPoint, rate_distortion
 from keras_vae.evaluation.refine import RefinedPosterior, refine_posterior
+from keras_vae.evaluation.rollouts import RolloutError, rollout_error
 from keras_vae.evaluation.scenes import CountAccuracy, count_accuracy, foreground_rand_index
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "RateDistortionPoint",
     "ReconstructionProbability",
     "RefinedPosterior",
+    "RolloutError",
     "Simulated",
     "Typicality",
     "annealed_importance_sampling",
@@ -73,6 +75,7 @@ __all__ = [
     "posterior_on_grid",
     "rate_distortion",
     "refine_posterior",
+    "rollout_error",
     "sharpness",
     "simulate",
 ]

@@ -11,6 +11,7 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.monet import MONet
+from keras_vae.models.stove import STOVE
 from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
 from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
@@ -18,6 +19,7 @@ from keras_vae.models.vqvae import VQVAE, VQVAE2, ConditionalVQVAE
 __all__ = [
     "AIR",
     "GAN",
+    "STOVE",
     "VAE",
     "VQVAE",
     "VQVAE2",

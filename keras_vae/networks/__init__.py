@@ -5,9 +5,11 @@ from keras_vae.networks.convolutional import convolutional_decoder, convolutiona
 from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
 from keras_vae.networks.dense import Concatenated, dense_decoder, dense_encoder
 from keras_vae.networks.dropout import Dropout
+from keras_vae.networks.graph import GraphNetwork
 from keras_vae.networks.masked import MADE
 from keras_vae.networks.matching import best_assignment, match_over_time
 from keras_vae.networks.missing import ObservedValues
+from keras_vae.networks.objects import ObjectEncoder
 from keras_vae.networks.residual import merged_grids, residual_decoder, residual_encoder
 from keras_vae.networks.rows import by_rows
 from keras_vae.networks.spatial_broadcast import SpatialBroadcast, spatial_broadcast_decoder
@@ -20,7 +22,9 @@ __all__ = [
     "Concatenated",
     "Dropout",
     "GaussianNoise",
+    "GraphNetwork",
     "MaskingNoise",
+    "ObjectEncoder",
     "ObservedValues",
     "SpatialBroadcast",
     "SpatialTransformer",
