@@ -44,6 +44,8 @@ class RolloutError:
             words += f", true physics from the filtered state {self.physics.mean():.4f}"
         return f"{words}; filtered {self.filtered:.4f}"
 
+    __repr__ = __str__  # what a notebook shows
+
 
 def rollout_error(
     model, frames, positions, velocities, steps: int = 8, physics: Motion | None = None, seed: int = 0
