@@ -33,16 +33,15 @@ def build(shape, slots: int, scale: float, seed: int) -> kv.MONet:
         seed: of the noise.
     """
     seen = (*shape[:-1], shape[-1] + 1)  # an image beside the logarithm of a mask
-    paint = [
-        keras.Input((SIZE,)),
-        kv.SpatialBroadcast(shape[:-1], waves=2),
-        keras.layers.Dense(32, "relu"),  # of each place by itself
-        *[keras.layers.Conv2D(16, 3, padding="same", activation="relu") for _ in range(2)],
-    ]
+    code = keras.Input((SIZE,))
+    grid = kv.SpatialBroadcast(shape[:-1], waves=2)(code)
+    paint = keras.ops.relu(keras.layers.Dense(32)(grid[..., :SIZE]) + keras.layers.Dense(32)(grid[..., SIZE:]))
+    for _ in range(2):
+        paint = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(paint)
     model = kv.MONet(
         attention=kv.unet(seen, filters=[12, 12, 24], units=64),
         posterior=kv.Normal(SIZE, kv.convolutional_encoder(seen, filters=[16, 32, 32])),
-        likelihood=kv.SlotMixture(shape, keras.Sequential(paint), scale=scale),
+        likelihood=kv.SlotMixture(shape, keras.Model(code, paint), scale=scale),
         prior=kv.StandardNormal((slots, SIZE)),
         seed=seed,
     )
@@ -104,7 +103,7 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("runs/monet"), help="a folder")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--slots", type=int, default=5)
     parser.add_argument("--scale", type=float, default=0.4, help="standard deviation of a value of a pixel")
     parser.add_argument("--rate", type=float, default=2e-3)

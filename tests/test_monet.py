@@ -115,13 +115,20 @@ def test_masks_are_shares_of_what_is_left_and_sum_to_one():
     )  # by p(mask | z)
 
 
+class Painted(kv.FixedScaleNormal):
+    """Its locations are between 0 and 1."""
+
+    def distribution(self, params):
+        return super().distribution(tf.sigmoid(params))
+
+
 def test_one_slot_is_a_vae():
     """With the same weights and the same noise: losses, with the paper's weight of the KL, and log p(x)."""
     model, size = model_of(1), 2
     channels = keras.layers.Dense(4, use_bias=False)  # adds the logarithm of a mask that is 1 everywhere, 0
     vae = kv.VAE(
         kv.Normal(size, network(SHAPE, channels, keras.layers.Flatten(), keras.layers.Dense(4, "tanh"))),
-        kv.FixedScaleNormal(SHAPE, network((size,), keras.layers.Dense(5, "tanh")), scale=0.3),
+        Painted(SHAPE, network((size,), keras.layers.Dense(5, "tanh")), scale=0.3),
         kv.StandardNormal(size),
     )
     vae.build((None, *SHAPE))

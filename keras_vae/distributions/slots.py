@@ -17,14 +17,15 @@ class SlotMixture(DistributionLayer):
     """Images each of whose pixels is of one of several slots, which is summed out.
 
     p(x | z) = product over pixels of sum_k p(slot k | z) N(pixel | mean[k], scale^2). One network turns the code z[k]
-    of each slot into its image mean[k] and into logits; the softmax of all logits of a pixel is p(slot | z). Slots of
-    one scale can be exchanged: the order of their codes changes nothing.
+    of each slot into its image mean[k], whose values are between 0 and 1, as fractions of white are, and into logits;
+    the softmax of all logits of a pixel is p(slot | z). Slots of one scale can be exchanged: the order of their codes
+    changes nothing.
 
     Args:
         event_shape: (height, width, channels) of an image.
         network: from the code of one slot, shape (batch, size), to features of shape (batch, height, width, channels)
             or (batch, features). A `spatial_broadcast_decoder` suits objects.
-        scale: standard deviation of each value, in units of the data, more than 0; or one for each slot.
+        scale: standard deviation of each value, more than 0; or one for each slot.
 
     The context is the codes of all slots, shape (..., slots, size).
 
@@ -81,7 +82,7 @@ class SlotMixture(DistributionLayer):
 
         Returns:
             log_masks: log p(slot | z), float32 of shape (..., height, width, slots).
-            means: what each slot paints, in units of the data, shape (..., height, width, slots, channels).
+            means: what each slot paints, between 0 and 1, shape (..., height, width, slots, channels).
         """
         return self._parts_of(self.params_of(context))
 
@@ -107,7 +108,7 @@ class SlotMixture(DistributionLayer):
         axes = len(params.shape)
         last = [axes - 3, axes - 2, axes - 4, axes - 1]  # rows and columns before the slots
         params = tf.transpose(params, [*range(axes - 4), *last])  # [..., height, width, slots, channels + 1]
-        return tf.nn.log_softmax(params[..., -1]), params[..., :-1]
+        return tf.nn.log_softmax(params[..., -1]), tf.sigmoid(params[..., :-1])
 
 
 class _GivenMasks(TensorDistribution):

@@ -156,7 +156,7 @@ class MONet(UnconditionalModel):
 
         Returns:
             masks: q(mask | x), the share of each slot in each pixel, shape (batch, slots, height, width).
-            components: what each slot paints at the mean of its code, in units of the data, shape (batch, slots,
+            components: what each slot paints at the mean of its code, between 0 and 1, shape (batch, slots,
                 height, width, channels).
             segments: the slot that has the largest share of each pixel, int32 of shape (batch, height, width).
         """
