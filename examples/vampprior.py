@@ -1,7 +1,7 @@
 """VampPrior against the standard normal prior, on MNIST with dynamic binarization, at equal epochs.
 
 Tomczak & Welling 2018, arXiv:1705.07120, with fewer pseudo-inputs, which start from training images, and fewer epochs;
-without their warm-up: a first epoch at a beta of 0 makes the posteriors so narrow that the mixture never recovers.
+without their warm-up: a first epoch at a beta of 0 makes the posteriors so narrow that the mixture is behind for long.
 
     python examples/vampprior.py
 """

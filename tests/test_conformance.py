@@ -43,6 +43,8 @@ COMPILED_SLOWLY = (
     "HierarchicalVAE",
     "MONet",
     "STOVE",
+    "AIR, RelaxedELBO",
+    "AIR, NVIL",
     "ConditionalVQVAE",
     "SpatialTransformer, SpatialBroadcast",
     "Dropout",
