@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 from cases import vectors
+from conftest import usual_first
 
 import keras_vae as kv
 from keras_vae.models.air import Object, box_of, edges_of
@@ -384,7 +385,7 @@ class Keep(keras.callbacks.Callback):
             shutil.copytree(self.folder, self.folder.with_name("killed"))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", usual_first(OBJECTIVES, "nvil"))
 def test_trains_resumes_and_reloads_to_equal_numbers(name, tmp_path):
     def fit(folder, *callbacks):
         model = built()
