@@ -8,11 +8,13 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 import tensorflow_probability as tfp
-from cases import decoder, encoder
+from cases import CASES, decoder, encoder
+from conftest import usual_first
 from layers import LAYERS, without_context
 from tensorflow_probability.python.internal import samplers
 
 import keras_vae as kv
+from keras_vae import noise
 from keras_vae.distributions import draws
 from keras_vae.noise import categorical, fold, gumbel, logistic
 
@@ -134,3 +136,27 @@ def test_data_have_noise_of_their_own(prior):
     z, x = model.sample_prior(count, 3).numpy(), model.sample(count, 3).numpy()
     both = np.corrcoef(np.concatenate([z, x], axis=1).T)
     assert np.abs(both[:latent, latent:]).max() < 5 / np.sqrt(count)
+
+
+@pytest.mark.parametrize(
+    "name",
+    usual_first(
+        CASES, "FullCovarianceNormal, Laplace, NormalMixture, IWAE", "HierarchicalVAE", "ConditionalVAE", "STOVE"
+    ),
+)
+def test_no_two_draws_of_a_seed_share_their_noise(name, monkeypatch):
+    """Of latent variables, parts of a mixture, rejected proposals and data: each asks for numbers of its own."""
+    case, seeds = CASES[name], []
+    bits_at = noise._bits_at
+
+    def recorded(places, seed):
+        if tf.executing_eagerly():
+            seeds.append(tuple(seed.numpy().tolist()))
+        return bits_at(places, seed)
+
+    x, y = case.arrays()
+    model = case.compiled()
+    model.build(x.shape)
+    monkeypatch.setattr(noise, "_bits_at", recorded)
+    model.sample(3 if y is None else y[:3], seed=5)
+    assert len(seeds) == len(set(seeds)) > 1
