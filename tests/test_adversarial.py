@@ -201,6 +201,7 @@ def test_the_weight_is_scheduled():
     assert log["loss"][1] > bound[1] + 1
 
 
+@pytest.mark.slow
 def test_a_weight_of_0_counts_an_example_as_none():
     """Its values then make no difference, and an example of weight 2 counts twice in the logs."""
     models = [vector_vae(), vector_vae()]

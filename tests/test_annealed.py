@@ -89,7 +89,7 @@ def test_groups_of_chains_fit_into_memory_and_batches_go_on_from_a_file(narrow, 
         annealed_importance_sampling(narrow, simulated, resume=path, **options | {"chains": 3})
 
 
-@pytest.mark.parametrize("kind", usual_first(["layers", "conditions"], "layers"))
+@pytest.mark.parametrize("kind", usual_first(["layers", "conditions"], "conditions"))
 def test_layers_of_latents_and_conditions(kind):
     dense = kv.dense_encoder
     deep = kv.HierarchicalVAE(

@@ -53,6 +53,7 @@ def test_a_linear_autoencoder_spans_the_principal_axes():
     assert log_likelihood == pytest.approx(best, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_denoising_finds_what_masking_has_removed():
     """Held-out digits with half of their values lost: against that input, and against an autoencoder that saw none."""
     data = kv.datasets.load("digits", batch_size=64, likelihood=kv.LearnedScaleNormal)

@@ -332,7 +332,7 @@ class Halved(keras.layers.Layer):
         return x / 2
 
 
-@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_frozen_networks_stay_as_they_are_and_encode_as_in_evaluation(kept):
     """With a scale that learns without gradients, and with Dropout; 120 examples are encoded in two parts."""
     keras.utils.set_random_seed(0)
@@ -474,6 +474,7 @@ def given_label() -> kv.ConditionalVQVAE:
     return second
 
 
+@pytest.mark.slow
 def test_a_prior_given_a_label_against_the_sum_over_all_codes():
     """Of all 81 grids for each label; a score is log p(x, codes | label), below log p(x | label)."""
     _, x, y = labelled()

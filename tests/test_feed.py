@@ -121,7 +121,6 @@ RUNS = {
         ],
         ("one step a call", 6),
         ("four steps a call", 7),
-        ("four steps a call", 13),
     ),
 )
 def test_fit_makes_so_many_steps_for_each_epoch(run, steps):

@@ -51,6 +51,7 @@ def test_a_model_of_grey_levels_is_the_model_of_fractions():
     np.testing.assert_allclose(grey.reconstruct(BYTES), 255 * fractions.reconstruct(BYTES / 255.0), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_binary_draws_train_the_same_weights_in_grey_levels():
     pair = []
     for grey in (False, True):

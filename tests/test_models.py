@@ -71,7 +71,7 @@ def top_down() -> kv.LadderVAE:
     return model
 
 
-@pytest.mark.parametrize("make", [bottom_up, top_down])
+@pytest.mark.parametrize("make", [pytest.param(bottom_up, marks=pytest.mark.slow), top_down])
 def test_hierarchies_estimate_the_exact_log_likelihood(make):
     """Weights of mean one: their logarithms' mean tends to log p(x), and their spread gives its error."""
     log_p, effective = make().importance_weights(X, 20_000, seed=1)

@@ -176,6 +176,7 @@ def test_the_moving_averages_become_mean_and_variance_of_the_signal():
     assert float(objective.baseline.mean) == before
 
 
+@pytest.mark.slow
 def test_a_learned_baseline_predicts_the_signal_of_each_example():
     model = bernoulli_model()
     x = np.array(list(itertools.product([0.0, 1.0], repeat=3)), "float32")

@@ -88,7 +88,7 @@ def import_under(folder, code="import keras_vae", **environment) -> subprocess.C
     [
         ({"KERAS_BACKEND": "jax"}, "Received: 'jax', from KERAS_BACKEND."),
         pytest.param({"KERAS_BACKEND": "torch"}, "Received: 'torch', from KERAS_BACKEND.", marks=pytest.mark.slow),
-        ({"KERAS_BACKEND": "tensorflow"}, None),
+        pytest.param({"KERAS_BACKEND": "tensorflow"}, None, marks=pytest.mark.slow),
         ({}, "Received: 'numpy', from {folder}/keras.json."),
     ],
 )
