@@ -7,6 +7,8 @@ from keras_vae.datasets.data import Data
 from keras_vae.datasets.load import load
 from keras_vae.datasets.scenes import Scenes
 from keras_vae.datasets.sprites import Sprites
+from keras_vae.datasets.texts import Texts, load_texts
+from keras_vae.datasets.vocabulary import vocabulary
 
 __all__ = [
     "Billiards",
@@ -19,5 +21,8 @@ __all__ = [
     "Scenes",
     "Sprites",
     "Table",
+    "Texts",
     "load",
+    "load_texts",
+    "vocabulary",
 ]

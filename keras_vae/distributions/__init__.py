@@ -28,6 +28,7 @@ from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCateg
 from keras_vae.distributions.slots import SlotMixture
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 from keras_vae.distributions.standardized import Standardized
+from keras_vae.distributions.tokens import LogisticNormalTokens, TokenSequence
 
 __all__ = [
     "AutoregressiveFlow",
@@ -49,6 +50,7 @@ __all__ = [
     "Laplace",
     "LearnedScaleNormal",
     "LogNormal",
+    "LogisticNormalTokens",
     "LowRankNormal",
     "NegativeBinomial",
     "Normal",
@@ -71,6 +73,7 @@ __all__ = [
     "StandardNormal",
     "Standardized",
     "StudentT",
+    "TokenSequence",
     "UniformCategorical",
     "VampPrior",
     "VectorQuantized",

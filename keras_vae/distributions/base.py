@@ -134,6 +134,11 @@ class DistributionLayer(Serializable, keras.layers.Layer):
         """
         return tf.cast(values, tf.float32)
 
+    def units_of(self, values) -> dict[str, tf.Tensor]:
+        """How many units each value has, by name, shape (batch,), where the logs are to have nats for each of them."""
+        del values
+        return {}
+
     @property
     def params_shape(self) -> tuple[int, ...]:
         """Shape of the parameters of one draw: (*event_shape, params_per_value), unless a subclass says otherwise."""

@@ -304,6 +304,34 @@ class VectorSupport(Support):
 
 
 @dataclass(frozen=True)
+class TokenSequences(_Whole, VectorSupport):
+    """Whole numbers from 0 to number - 1 along the last axis, none but 0 after the first 0, the end."""
+
+    number: int
+
+    @property
+    def description(self) -> str:  # type: ignore[override]
+        """How they are named beside others."""
+        return f"sequences of {self.number} tokens"
+
+    @property
+    def needed(self) -> str:  # type: ignore[override]
+        """The end of a sentence."""
+        return f"that are tokens from 1 to {self.number - 1}, and 0 from their end on."
+
+    def contains_vectors(self, vectors):
+        whole = (vectors >= 0) & (vectors < self.number) & (vectors % 1 == 0)
+        after = tf.concat([vectors[..., :1] >= 0, (vectors[..., :-1] != 0) | (vectors[..., 1:] == 0)], axis=-1)
+        return tf.reduce_all(whole & after, axis=-1, keepdims=True)
+
+    def received(self, values):
+        outside = values[(values < 0) | (values >= self.number) | (values % 1 != 0)]
+        if outside.size:
+            return f"{outside.size} others, such as {outside[0]}."
+        return "a token after a 0."
+
+
+@dataclass(frozen=True)
 class OneHotVectors(_Whole, VectorSupport):
     """Vectors of zeros and a single one."""
 

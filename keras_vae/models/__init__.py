@@ -11,6 +11,8 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.monet import MONet
+from keras_vae.models.sequences import LanguageModel, SequenceVAE
+from keras_vae.models.sequential_autoencoder import SequentialAutoencoder
 from keras_vae.models.stove import STOVE
 from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
@@ -31,11 +33,14 @@ __all__ = [
     "HierarchicalVAE",
     "Inputs",
     "LadderVAE",
+    "LanguageModel",
     "LatentVariableModel",
     "MONet",
     "Maybe",
     "ObjectFinder",
     "ProbabilisticPCA",
+    "SequenceVAE",
+    "SequentialAutoencoder",
     "TopDownBlock",
     "TopDownVAE",
     "VariationalAutodecoder",

@@ -78,13 +78,15 @@ class CheckedModel(Serializable, keras.Model):
 
     def _check_field(self, field: Field, array: np.ndarray) -> None:
         field.check_shape(type(self).__name__, array.shape)
+        if field.optional and array.dtype.kind == "f":
+            array = array[~np.isnan(array).reshape(len(array), -1).any(axis=1)]
         if field.observed is not None:
             field.observed.check_values(array, field.words)
         elif array.dtype.kind not in "biuf":
             raise ValueError(
                 f"{type(self).__name__} needs {field.words} that are numbers. Received: dtype {array.dtype}."
             )
-        elif not field.optional and array.dtype.kind == "f" and not np.isfinite(array).all():
+        elif array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{type(self).__name__} needs finite {field.words}. Received: NaN or infinity.")
 
     def _check_inputs(self, inputs) -> None:

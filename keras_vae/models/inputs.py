@@ -78,9 +78,13 @@ class Field:
     def rows_of(self, value):
         """Rows of numbers of a frame or a dictionary of columns, by the names in `observed`; anything else as it is.
 
+        A layer whose values users have in other forms, such as texts, says what rows they are (`rows_of`).
+
         Raises:
             ValueError: for a column that is not there, and for cells of another kind.
         """
+        if self.observed is not None and hasattr(self.observed, "rows_of") and not isinstance(value, Maybe):
+            return self.observed.rows_of(value)
         if self.observed is None or isinstance(value, str) or not is_table(value):
             return value
         if isinstance(value, dict) and any(tf.is_tensor(column) for column in value.values()):
@@ -182,7 +186,7 @@ class Inputs:
         """What stands for targets that were not given: NaN, where they are optional."""
         fields = tf.nest.flatten(self.y)
         if all(field.optional for field in fields):
-            size = _length(tf.nest.flatten(x)[0])
+            size = _length(tf.nest.flatten(self.x.rows_of(x) if isinstance(self.x, Field) else x)[0])
             return tf.nest.map_structure(lambda field: tf.fill([size, *field.shape], np.float32(np.nan)), self.y)
         words = " and ".join(dict.fromkeys(field.words.removesuffix("s") for field in fields))
         raise ValueError(

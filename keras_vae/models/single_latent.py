@@ -75,7 +75,9 @@ class SingleLatentModel(LatentVariableModel):
             def real_and_generated():
                 return self._real_and_generated(x, prior, given, z.value[:1])
 
-            return Trace(x, self.decode(z.value, *given), {"z": z}, real_and_generated=real_and_generated)
+            units = self.likelihood.units_of(x)
+            decoded = self.decode(z.value, *given)
+            return Trace(x, decoded, {"z": z}, units=units, real_and_generated=real_and_generated)
 
         return draw_trace
 

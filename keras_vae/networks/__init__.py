@@ -1,5 +1,6 @@
 """Tensor -> tensor: encoders and decoders as plain Keras models, each of them replaceable by your own."""
 
+from keras_vae.networks.attention import MaskedAttention
 from keras_vae.networks.bottom_up import Bottleneck, bottom_up_encoder
 from keras_vae.networks.convolutional import convolutional_decoder, convolutional_encoder
 from keras_vae.networks.corruption import GaussianNoise, MaskingNoise
@@ -12,6 +13,14 @@ from keras_vae.networks.missing import ObservedValues
 from keras_vae.networks.objects import ObjectEncoder
 from keras_vae.networks.residual import merged_grids, residual_decoder, residual_encoder
 from keras_vae.networks.rows import by_rows
+from keras_vae.networks.sequences import (
+    CausalLSTM,
+    CausalTransformer,
+    MaskedLSTM,
+    TokenEmbedding,
+    TokenEncoder,
+    TokenMemory,
+)
 from keras_vae.networks.spatial_broadcast import SpatialBroadcast, spatial_broadcast_decoder
 from keras_vae.networks.spatial_transformer import SpatialTransformer, inverse_box
 from keras_vae.networks.unet import unet
@@ -19,15 +28,22 @@ from keras_vae.networks.unet import unet
 __all__ = [
     "MADE",
     "Bottleneck",
+    "CausalLSTM",
+    "CausalTransformer",
     "Concatenated",
     "Dropout",
     "GaussianNoise",
     "GraphNetwork",
+    "MaskedAttention",
+    "MaskedLSTM",
     "MaskingNoise",
     "ObjectEncoder",
     "ObservedValues",
     "SpatialBroadcast",
     "SpatialTransformer",
+    "TokenEmbedding",
+    "TokenEncoder",
+    "TokenMemory",
     "best_assignment",
     "bottom_up_encoder",
     "by_rows",
