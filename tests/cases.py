@@ -334,6 +334,45 @@ def has_columns(model) -> bool:
     return isinstance(likelihood, kv.Columns) or getattr(likelihood, "names", None) is not None
 
 
+def sequences(length=6, tokens=7, count=12) -> np.ndarray:
+    """Random sequences of tokens of all lengths, the longest among them."""
+    rng = np.random.default_rng(0)
+    made = rng.integers(1, tokens, (count, length)).astype("int32")
+    return np.where(np.arange(length) < np.arange(count)[:, None] % (length + 1), made, 0)
+
+
+def some_missing() -> np.ndarray:
+    """Sequences as float32, of which every third one is missing."""
+    made = sequences(4, 5).astype("float32")
+    made[::3] = np.nan
+    return made
+
+
+def sentence_vae(causal) -> Callable[[], kv.SequenceVAE]:
+    """Of sequences of 6 tokens, from a function to a causal network."""
+
+    def build():
+        encode = keras.Sequential([kv.TokenEncoder(7, 6, 4), keras.layers.Dense(8, "tanh")])
+        network = keras.Sequential([keras.layers.Dense(5, "tanh")])
+        likelihood = kv.TokenSequence(6, network, tokens=7, causal=causal(), embedding_size=4, word_dropout=0.3)
+        return kv.SequenceVAE(kv.Normal(3, encode), likelihood, kv.StandardNormal(3))
+
+    return build
+
+
+def language_model() -> kv.LanguageModel:
+    causal = kv.CausalTransformer(8, blocks=1, heads=2)
+    return kv.LanguageModel(kv.TokenSequence(6, tokens=7, causal=causal, embedding_size=4))
+
+
+def sequential_autoencoder() -> kv.SequentialAutoencoder:
+    return kv.SequentialAutoencoder(
+        kv.LogisticNormalTokens(4, kv.TokenMemory(7, 4, 4), tokens=5, causal=kv.CausalLSTM(6), embedding_size=4),
+        kv.TokenSequence(6, kv.TokenMemory(5, 4, 4), tokens=7, causal=kv.CausalLSTM(6), embedding_size=4),
+        kv.StandardNormal((4, 5)),
+    )
+
+
 CASES = {
     "Bernoulli": Case(image_vae, binary_images),
     "convolutional, GreyLevels, beta, samples": Case(
@@ -410,6 +449,12 @@ CASES = {
     "TopDownVAE": Case(top_down, binary_images),
     "MONet": Case(slots, lambda: colours((8, 8, 3)) / 255, lambda: kv.ELBO(beta={"z": 0.5, "mask": 0.5})),
     "STOVE": Case(stove, lambda: binary_images((3, 8, 8, 1))),
+    "TokenSequence, CausalLSTM": Case(sentence_vae(lambda: kv.CausalLSTM(6, dropout=0.1)), sequences),
+    "TokenSequence, CausalTransformer": Case(
+        sentence_vae(lambda: kv.CausalTransformer(8, blocks=2, heads=2, dropout=0.1)), sequences
+    ),
+    "LanguageModel": Case(language_model, sequences),
+    "SequentialAutoencoder": Case(sequential_autoencoder, sequences, lambda: kv.ELBO(beta=0.1), targets=some_missing),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
     "Adversarial": Case(

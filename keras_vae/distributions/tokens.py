@@ -180,7 +180,7 @@ class TokenSequence(DistributionLayer):
     def _rows_with_missing(self, texts) -> np.ndarray:
         """Tokens, float32, of which the rows of texts that are None or NaN are NaN."""
         texts = np.asarray(texts, object)
-        known = np.asarray([isinstance(text, str | bytes) for text in texts])
+        known = ~np.asarray([_is_missing(text) for text in texts])
         rows = np.full((len(texts), self.length), np.nan, np.float32)
         if known.any():
             rows[known] = self.rows_of(texts[known])

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_vae.batches import IndexedBatches, array_batches
-from keras_vae.models.inputs import Field, Inputs
+from keras_vae.models.inputs import Field, Inputs, Maybe
 
 UNREADABLE = "batch number"  # in the message of a batch that a dataset refuses
 
@@ -148,6 +148,7 @@ def _read(owner: str, inputs: Inputs, x, y):
     def leaf(field: Field, value):
         if field.is_instead(value):
             return tf.nest.map_structure(np.asarray, value)
+        value = value.with_nan() if isinstance(value, Maybe) else value
         return as_array(owner, value, field.dtype)
 
     return inputs.matched(owner.split(".")[0], x, y, leaf)

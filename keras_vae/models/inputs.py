@@ -28,6 +28,11 @@ class Maybe(NamedTuple):
     value: tf.Tensor
     known: tf.Tensor
 
+    def with_nan(self) -> tf.Tensor:
+        """The value, float32, NaN where it is missing."""
+        value = tf.cast(self.value, tf.float32)
+        return tf.where(tf.reshape(self.known, [-1, *[1] * (len(value.shape) - 1)]), value, float("nan"))
+
 
 @dataclass(frozen=True)
 class Field:

@@ -1,6 +1,6 @@
 """A semi-supervised autoencoder of sequences whose latent variable is another sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -90,8 +90,8 @@ class SequentialAutoencoder(LatentVariableModel):
         return (self.posterior.length, self.posterior.tokens)
 
     def build(self, input_shape):
-        """Creates the weights for sequences y of shape (batch, length)."""
-        self.check_shape(input_shape)
+        """Creates the weights for sequences y of shape (batch, length), or for the pair of these and of questions."""
+        self.check_shape(input_shape[0] if isinstance(input_shape[0], Sequence) else input_shape)
         contexts = {self.posterior: (None, *self.likelihood.event_shape), self.likelihood: (None, *self.latent_shape)}
         build_layers(contexts | {self.prior: None})
 

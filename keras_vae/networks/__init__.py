@@ -15,6 +15,7 @@ from keras_vae.networks.residual import merged_grids, residual_decoder, residual
 from keras_vae.networks.rows import by_rows
 from keras_vae.networks.sequences import (
     CausalLSTM,
+    CausalSequence,
     CausalTransformer,
     MaskedLSTM,
     TokenEmbedding,
@@ -29,6 +30,7 @@ __all__ = [
     "MADE",
     "Bottleneck",
     "CausalLSTM",
+    "CausalSequence",
     "CausalTransformer",
     "Concatenated",
     "Dropout",

@@ -188,7 +188,7 @@ class CausalTransformer(CausalSequence):
         self.last = _built(keras.layers.LayerNormalization(**options), places)
 
     def call(self, inputs, context=None, training=False):
-        features = self.first(inputs) + tf.convert_to_tensor(self.positions)
+        features = self.first(inputs) + tf.cast(tf.convert_to_tensor(self.positions), self.compute_dtype)
         memory = presence = None
         if self.looks:
             memory, presence = split_presence(context)
@@ -222,7 +222,7 @@ class CausalTransformer(CausalSequence):
 
     def step(self, inputs, state, place, prepared):
         now = tf.cast(inputs, self.compute_dtype)[:, tf.newaxis]
-        features = self.first(now) + tf.gather(tf.convert_to_tensor(self.positions), place)
+        features = self.first(now) + tf.cast(tf.gather(tf.convert_to_tensor(self.positions), place), self.compute_dtype)
         if prepared is not None and not self.looks:
             features += prepared
         places, kept = tf.range(self.length), []
