@@ -9,6 +9,7 @@ from cases import CASES, sequences, some_missing
 
 import keras_vae as kv
 from keras_vae.noise import fold
+from keras_vae.optimizers import REST
 from keras_vae.sampling import sampling
 
 QUESTIONS = ["show one red cat", "show two blue dogs", "show one blue cat", "show two red dogs"]
@@ -50,7 +51,7 @@ def test_an_example_with_its_question_has_the_loss_of_both_directions(small):
     np.testing.assert_allclose(trace.log_likelihood[0], parsed, rtol=1e-5)
     np.testing.assert_allclose(trace.terms["generation"], -generated, rtol=1e-5)
     np.testing.assert_array_equal(trace.kl, 0)
-    loss = kv.ELBO(beta=0.1)(trace)
+    loss = kv.ELBO(beta=0.1).per_example(trace)[REST]
     np.testing.assert_allclose(loss, -parsed - generated, rtol=1e-5)
 
 
@@ -75,10 +76,11 @@ def test_without_its_question_the_loss_is_a_bound(small):
 
 def test_mixed_batches_have_the_loss_of_each_part(small):
     forms, questions = sequences(), some_missing()
-    loss = kv.ELBO(beta=0.1)(traced(small, forms, questions)).numpy()
+    loss = kv.ELBO(beta=0.1).per_example(traced(small, forms, questions))[REST].numpy()
     missing = np.isnan(questions).any(axis=1)
     for part in (missing, ~missing):
-        whole = kv.ELBO(beta=0.1)(traced(small, forms, None if part[0] else sequences(4, 5).astype("float32"))).numpy()
+        trace = traced(small, forms, None if part[0] else sequences(4, 5).astype("float32"))
+        whole = kv.ELBO(beta=0.1).per_example(trace)[REST].numpy()
         np.testing.assert_allclose(loss[part], whole[part], rtol=1e-4)
 
 

@@ -120,7 +120,7 @@ class SequenceVAE(Language, VAE):
     perplexity.
 
     A decoder that sees all words before each one can do without z. What keeps z in use: `word_dropout` of the
-    `TokenSequence`, `ELBO(free_nats=...)`, and `callbacks.LinearWarmUp` of beta.
+    `TokenSequence`, `ELBO(free_nats=...)`, and `callbacks.LinearSchedule` of beta.
 
     Args:
         posterior: q(z | x), a layer given tokens: Normal(16, TokenEncoder(tokens)).
