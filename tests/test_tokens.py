@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy.stats import chisquare
 
 import keras_vae as kv
+from keras_vae.distributions.supports import TokenSequences
 
 TEXTS = ["the cat sees a dog", "a dog", "the bird", "the cat likes the small bird", "a cat sees", "dog"]
 CAUSAL = {
@@ -201,6 +202,43 @@ def test_a_masked_memory_is_that_of_keras():
         expected = keras_layer(inputs, mask=tf.constant(there)).numpy()
         expected = expected[:, ::-1] if backwards else expected
         np.testing.assert_allclose(found[there], expected[there], rtol=1e-5, atol=1e-6)
+
+
+def test_attention_is_that_of_keras():
+    rng = np.random.default_rng(0)
+    inputs, memory = (rng.normal(size=(2, places, 6)).astype("float32") for places in (3, 4))
+    there = np.array([[1, 1, 1, 0], [1, 0, 1, 1]], "float32")[:, None]
+    ours = kv.networks.MaskedAttention(8, heads=2)
+    found = ours(inputs, memory, there)
+    of_keras = keras.layers.MultiHeadAttention(2, 4, output_shape=8)
+    of_keras(inputs, memory)
+    weights = {path: ours_weight for path, ours_weight in zip("qkvo", ours._layers, strict=True)}
+    shaped = [weights["q"].kernel, np.zeros((2, 4)), weights["k"].kernel, np.zeros((2, 4))]
+    shaped += [weights["v"].kernel, weights["v"].bias, weights["o"].kernel, weights["o"].bias]
+    of_keras.set_weights(
+        [np.reshape(one, other.shape) for one, other in zip(shaped, of_keras.get_weights(), strict=True)]
+    )
+    np.testing.assert_allclose(found, of_keras(inputs, memory, attention_mask=there > 0), rtol=1e-4, atol=1e-5)
+    half = ours(inputs, memory, 0.5 * np.ones((2, 1, 4), "float32"))  # all in part is all
+    np.testing.assert_allclose(half, ours(inputs, memory), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="units that heads divide"):
+        kv.networks.MaskedAttention(8, heads=3)
+
+
+def test_rows_of_probabilities_have_the_expected_vector():
+    layer, tokens = kv.networks.TokenEmbedding(5, 3), np.array([[1, 4, 0]])
+    np.testing.assert_allclose(layer(tf.one_hot(tokens, 5)), layer(tokens), rtol=1e-6)
+    even = layer(np.full((1, 1, 5), 0.2, "float32"))[0, 0]
+    np.testing.assert_allclose(even, np.mean(layer.table, axis=0), rtol=1e-5)
+
+
+def test_where_sequences_are():
+    support = TokenSequences(4)
+    rows = np.array([[1, 2, 0], [0, 0, 0], [3, 3, 3], [0, 1, 0], [4, 0, 0], [1.5, 0, 0]])
+    found = np.asarray(support.contains(rows))
+    assert found.all(axis=1).tolist() == [True, True, True, False, False, False]
+    assert support.within(TokenSequences(4))
+    assert not support.within(TokenSequences(5))
 
 
 def test_nats_per_token_are_of_all_tokens():

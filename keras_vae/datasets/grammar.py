@@ -18,7 +18,8 @@ def grammar_pairs(count: int, seed: int) -> dict[str, list[str]]:
         count: number of pairs.
         seed: integer; the pairs of one seed are always the same.
     """
-    draws, found = np.random.default_rng(seed), {}
+    found: dict[str, str] = {}
+    draws = np.random.default_rng(seed)
     while len(found) < count:
         question, form = _question(draws)
         found[question] = form

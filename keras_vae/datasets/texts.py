@@ -46,7 +46,7 @@ class Texts:
         Args:
             column: its name; None is the first one.
         """
-        return vocabulary(self.train[self._known(column)], **options)
+        return vocabulary(list(self.train[self._known(column)]), **options)
 
     def longest(self, column: str | None = None) -> int:
         """The most words, with spaces between them, of a text of a column in any split."""
@@ -117,11 +117,10 @@ def _of_file(path: Path, columns: Sequence[str] | None) -> dict[str, list[str]]:
     if path.suffix == ".txt":
         return {"text" if columns is None else columns[0]: lines}
     if path.suffix == ".jsonl":
-        rows = [_object(path, number, line) for number, line in enumerate(lines, start=1)]
-        names = list(rows[0]) if columns is None and rows else list(columns or ())
-        return {name: [_text(path, number, row, name) for number, row in enumerate(rows, start=1)] for name in names}
-    quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE
-    rows = list(csv.reader(lines, delimiter="," if path.suffix == ".csv" else "\t", quoting=quoting))
+        objects = [_object(path, number, line) for number, line in enumerate(lines, start=1)]
+        names = list(objects[0]) if columns is None and objects else list(columns or ())
+        return {name: [_text(path, number, row, name) for number, row in enumerate(objects, start=1)] for name in names}
+    rows = list(csv.reader(lines)) if path.suffix == ".csv" else [line.split("\t") for line in lines]
     names = list(columns) if columns is not None else rows.pop(0) if rows else []
     for number, row in enumerate(rows, start=1 + (columns is None)):
         if len(row) != len(names):

@@ -37,8 +37,8 @@ def vocabulary(
 
     Example:
 
-    >>> vocabulary(["the cat", "the dog"]).get_vocabulary()
-    ['', '[UNK]', 'the', 'dog', 'cat']
+    >>> print(*vocabulary(["the cat", "the dog"]).get_vocabulary()[1:])
+    [UNK] the dog cat
     """
     max_tokens = whole_number("datasets.vocabulary", "max_tokens", max_tokens, least=3)
     min_count = whole_number("datasets.vocabulary", "min_count", min_count)

@@ -75,9 +75,11 @@ class TokenSequence(DistributionLayer):
             raise ValueError(f"{self._title} needs a vocabulary that was adapted. Received: one of {words}.")
         self.words = words
         self.vocabulary = vocabulary if words is None else _with_words(vocabulary, words)
-        if tokens is None and words is None:
-            raise ValueError(f"{self._title} needs a number of tokens or a vocabulary. Received: None of both.")
-        self.tokens = len(words) if tokens is None else whole_number(self, "tokens", tokens, least=2)
+        if tokens is None:
+            if words is None:
+                raise ValueError(f"{self._title} needs a number of tokens or a vocabulary. Received: None of both.")
+            tokens = len(words)
+        self.tokens = whole_number(self, "tokens", tokens, least=2)
         if words is not None and len(words) != self.tokens:
             raise ValueError(
                 f"{self._title} needs as many tokens as the vocabulary has, {len(words)}. Received: tokens={tokens}."

@@ -75,7 +75,7 @@ class SingleLatentModel(LatentVariableModel):
             def real_and_generated():
                 return self._real_and_generated(x, prior, given, z.value[:1])
 
-            units = self.likelihood.units_of(x)
+            units = self.likelihood.units_of(x) if hasattr(self, "likelihood") else {}
             decoded = self.decode(z.value, *given)
             return Trace(x, decoded, {"z": z}, units=units, real_and_generated=real_and_generated)
 
