@@ -127,6 +127,19 @@ _HOMES = {
     "PatchImages": "distributions",
     "ObjectEncoder": "networks",
     "GraphNetwork": "networks",
+    "TimeSeries": "distributions",
+    "DeepKalmanFilter": "models",
+    "VariationalRNN": "models",
+    "Forecast": "models",
+    "ObservedSeries": "networks",
+    "LastStep": "networks",
+    "recurrent_decoder": "networks",
+    "recurrent_encoder": "networks",
+    "recurrent_filter": "networks",
+    "recurrent_smoother": "networks",
+    "temporal_convolutional_decoder": "networks",
+    "temporal_convolutional_encoder": "networks",
+    "temporal_convolutional_filter": "networks",
 }
 
 __all__ = list(_HOMES)

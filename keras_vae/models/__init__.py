@@ -11,6 +11,7 @@ from keras_vae.models.inputs import Field, Inputs, Maybe
 from keras_vae.models.linear import FactorAnalysis, ProbabilisticPCA
 from keras_vae.models.loading import load_model
 from keras_vae.models.monet import MONet
+from keras_vae.models.state_space import DeepKalmanFilter, Forecast, StateSpaceModel, VariationalRNN
 from keras_vae.models.stove import STOVE
 from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
@@ -26,8 +27,10 @@ __all__ = [
     "Autoencoder",
     "ConditionalVAE",
     "ConditionalVQVAE",
+    "DeepKalmanFilter",
     "FactorAnalysis",
     "Field",
+    "Forecast",
     "HierarchicalVAE",
     "Inputs",
     "LadderVAE",
@@ -36,8 +39,10 @@ __all__ = [
     "Maybe",
     "ObjectFinder",
     "ProbabilisticPCA",
+    "StateSpaceModel",
     "TopDownBlock",
     "TopDownVAE",
     "VariationalAutodecoder",
+    "VariationalRNN",
     "load_model",
 ]
