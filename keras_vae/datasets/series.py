@@ -17,7 +17,6 @@ from keras_vae.datasets.rows import SPLITS, ArrayRows, split_rows
 SHARES = (0.8, 0.9)  # of the steps of a single series: where validation and test begin
 
 
-@dataclass(frozen=True)
 class Series(abc.ABC):
     """Base of what says how series are read: `datasets.load` makes examples (steps, channels) of them.
 
@@ -79,15 +78,11 @@ class Series(abc.ABC):
         missing, padding = _missing(arrays)
         if missing + padding:
             notes += (f"NaN: {missing:,} missing values, and {padding:,} of padding after the end of series",)
-        return Source(
-            title,
-            {name: ArrayRows(array) for name, array in arrays.items()},
-            notes=notes,
-            missing=missing + padding > 0,
-        )
+        rows = {name: ArrayRows(array) for name, array in arrays.items()}
+        return Source(title, rows, notes=notes, missing=missing + padding > 0)
 
     def _windows(self, series: np.ndarray) -> list[np.ndarray]:
-        """The windows of a series that hold a value; the last one ends where the series does."""
+        """The windows of a series that hold a value; steps after the last whole window are left out."""
         windows = [series]
         if self.length is not None and len(series) > self.length:
             starts = list(range(0, len(series) - self.length + 1, self.stride or self.length))

@@ -49,7 +49,7 @@ class TimeSeries(DistributionLayer):
         super().__init__(layer.event_shape, network, **kwargs)
         self.layer = layer
         self.steps = None if steps is None else whole_number(self, "steps", steps)
-        self.event_shape = (self.steps, *layer.event_shape)
+        self.event_shape: tuple[int | None, ...] = (self.steps, *layer.event_shape)  # type: ignore[assignment]
         self.rows = layer if isinstance(layer, Columns) else Columns({"channels": layer})
 
     @property

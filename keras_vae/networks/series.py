@@ -203,6 +203,7 @@ def _observed(input_shape: Sequence[int | None], inputs: keras.layers.Layer | No
 
 
 def _causal(features, filters: Sequence[int], kernel_size: int, activation: str):
+    features = keras.ops.multiply(features, 1)  # without the mask, which convolutions have no use for, and warn of
     for number, count in enumerate(filters):
         convolution = keras.layers.Conv1D(
             count, kernel_size, padding="causal", dilation_rate=2**number, activation=activation
