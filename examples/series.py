@@ -1,6 +1,6 @@
-"""State-space models of series: a bound beside the Kalman filter's exact likelihood, and forecasts that are calibrated.
+"""State-space models of series: a bound beside the Kalman filter's exact likelihood, and calibrated forecasts.
 
-First series of a linear-Gaussian system, on which log p(x) is known: the bound of a trained `DeepKalmanFilter` on series
+First a linear-Gaussian system, of whose series log p(x) is known: the bound of a trained `DeepKalmanFilter` on series
 that were held out, with the standard error of the difference. Then noisy oscillations that are not linear, with random
 phases: how many of the last steps lie inside of the 90 % intervals that the model forecasts from the steps before.
 Writes a figure of three forecasts beside what came.

@@ -154,11 +154,11 @@ def test_forecasts_have_the_moments_of_the_kalman_filter(system):
 
 def test_intervals_of_the_true_model_cover_what_they_say(system):
     longer = tfd.LinearGaussianStateSpaceModel(**(SYSTEM.parameters | {"num_timesteps": 12}))
-    series = longer.sample(400, seed=[5, 6]).numpy()
-    series[:50, 9] = np.nan
+    series = longer.sample(200, seed=[5, 6]).numpy()
+    series[:30, 9] = np.nan
     found = kv.evaluation.forecast_coverage(system, series, steps=6, level=0.8, samples=300, seed=1)
     assert abs(found.share - 0.8) < 4 * found.standard_error
-    assert 0.001 < found.standard_error < 0.02
+    assert 0.001 < found.standard_error < 0.03
     assert found.by_step.shape == (6,)
     assert "% of the values in the 80 % intervals of 6 steps" in str(found)
 
@@ -208,37 +208,38 @@ def test_a_trained_bound_is_within_a_hundredth_of_the_exact_likelihood():
 # --- padding ----------------------------------------------------------------------------------------------------------
 
 
-def loss_and_gradients(model, x):
-    with tf.GradientTape() as tape, sampling(2, fold(1)):
-        losses = model.loss(model(x))
-        loss = tf.reduce_mean(losses)
-    return losses.numpy(), [gradient.numpy() for gradient in tape.gradient(loss, model.trainable_weights)]
-
-
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("steps", [1, 100])
-def test_padding_never_counts(name, steps):
+def test_padding_never_counts(name):
     model, x = built(name), CASES[name].data()
-    losses, gradients = loss_and_gradients(model, x)
-    again, others = loss_and_gradients(model, padded(x, steps))
-    np.testing.assert_allclose(again, losses, rtol=1e-6)
-    for one, other in zip(gradients, others, strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
-    for answer in (
-        lambda x: model.importance_weights(x, 5, 1)[0],
-        lambda x: model.forecast(x, 2, 10, 1).draws,
-        lambda x: model.step_log_likelihoods(x, 10, 1)[:, :4],
-        lambda x: model.encode(x).mean()[:, :4],
-        lambda x: model.reconstruct(x)[:, :4],
-    ):
-        np.testing.assert_allclose(answer(padded(x, steps)), answer(x), rtol=1e-5, atol=1e-6)
+
+    @tf.function(input_signature=[tf.TensorSpec([12, None, 3], x.dtype)])
+    def loss_and_gradients(x):
+        with tf.GradientTape() as tape, sampling(2, fold(1)):
+            losses = model.loss(model(x))
+            loss = tf.reduce_mean(losses)
+        return losses, tape.gradient(loss, model.trainable_weights)
+
+    losses, gradients = loss_and_gradients(x)
+    assert np.isfinite(losses).all()
+    for steps in (1, 100):
+        again, others = loss_and_gradients(padded(x, steps))
+        np.testing.assert_allclose(again, losses, rtol=1e-6)
+        for one, other in zip(gradients, others, strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.encode(padded(x, 3)).mean()[:, :4], model.encode(x).mean(), rtol=1e-5, atol=1e-6)
+    for answer in (model.forecast, model.step_log_likelihoods):
+        one, other = (answer(given, **({"steps": 2} if answer == model.forecast else {}), num_samples=10, seed=1)
+                      for given in (x, padded(x, 100)))  # fmt: skip
+        one, other = (each.draws if isinstance(each, kv.Forecast) else each[:, :4] for each in (one, other))
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_padding_does_not_change_a_training(name):
     histories, x = [], CASES[name].data()
     for steps in (0, 1, 100):
-        model = CASES[name].compiled(run_eagerly=True)
+        model = CASES[name].compiled()
         history = model.fit(padded(x, steps), epochs=2, batch_size=8, verbose=0).history
         histories.append(history)
         assert {"loss", "kl", "log_likelihood", "nats_per_step"} <= set(history)
@@ -316,7 +317,7 @@ def test_draws_of_each_step_have_noise_of_their_own(name):
     parts = [q.distribution] if q.first is None else [q.first, q.distribution]
     loc = np.concatenate([np.reshape(part.mean(), (500, -1, 2)) for part in parts], axis=1)
     scale = np.concatenate([np.reshape(part.stddev(), (500, -1, 2)) for part in parts], axis=1)
-    noise = ((latent.value[:, 0] - loc) / scale).reshape(500, 8)
+    noise = ((latent.value[:, 0].numpy() - loc) / scale).reshape(500, 8)
     correlation = np.corrcoef(noise.T) - np.eye(8)
     assert np.abs(correlation).max() < 4.5 / np.sqrt(500)
     np.testing.assert_allclose(noise.std(axis=0), 1, atol=4 / np.sqrt(2 * 500))
@@ -353,19 +354,18 @@ def test_objectives_train_it(objective):
 # --- how it is run ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["DeepKalmanFilter", pytest.param("VariationalRNN", marks=pytest.mark.slow)])
 def test_a_training_that_is_resumed_is_the_same_bit_for_bit(name, tmp_path):
     x = CASES[name].data()
     whole = CASES[name].compiled()
-    whole.fit(x, epochs=3, batch_size=8, verbose=0)
+    whole.fit(x, epochs=3, batch_size=6, verbose=0)
     part = CASES[name].compiled()
-    part.fit(x, epochs=1, batch_size=8, verbose=0)
+    part.fit(x, epochs=1, batch_size=6, verbose=0)
     part.save(tmp_path / "model.keras")
     again = kv.load_model(tmp_path / "model.keras")
-    again.fit(x, epochs=3, initial_epoch=1, batch_size=8, verbose=0)
+    again.fit(x, epochs=3, initial_epoch=1, batch_size=6, verbose=0)
     for one, other in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(whole.forecast(x, 2, 5, 1).draws, again.forecast(x, 2, 5, 1).draws)
 
 
 def test_what_does_not_fit_is_refused(system):
@@ -380,17 +380,15 @@ def test_what_does_not_fit_is_refused(system):
     def made(**changed):
         return kv.DeepKalmanFilter(**(parts | changed))
 
-    with pytest.raises(TypeError, match="DeepKalmanFilter needs transition to be a distribution layer.*Received: 3"):
+    with pytest.raises(TypeError, match=r"DeepKalmanFilter needs transition to be a distribution layer.*Received: 3"):
         made(transition=3)
     with pytest.raises(TypeError, match=r"DeepKalmanFilter needs encoder to be a network.*Received: 'gru'"):
         made(encoder="gru")
-    with pytest.raises(
-        ValueError, match=r"needs posterior and initial of one event shape. Received: \(2,\) and \(3,\)"
-    ):
+    with pytest.raises(ValueError, match=r"needs posterior and initial of one event shape.*\(2,\) and \(3,\)"):
         made(initial=kv.Normal(3))
-    with pytest.raises(ValueError, match="needs a posterior of a vector whose parameters.*InverseAutoregressiveFlow"):
+    with pytest.raises(ValueError, match=r"needs a posterior of a vector whose parameters.*InverseAutoregressiveFlow"):
         made(posterior=kv.InverseAutoregressiveFlow(2, kv.dense_encoder(6)))
-    with pytest.raises(ValueError, match="whose draws are of one kind.*Normal.*LogNormal"):
+    with pytest.raises(ValueError, match=r"whose draws are of one kind.*Normal.*LogNormal"):
         made(transition=kv.LogNormal(2))
     with pytest.raises(ValueError, match=r"TimeSeries needs a layer of event shape \(channels,\).*\(2, 3\)"):
         made(likelihood=kv.Normal((2, 3)))
@@ -404,19 +402,19 @@ def test_what_does_not_fit_is_refused(system):
         kv.VariationalRNN(keras.layers.LSTMCell(3), kv.Normal(2), kv.Normal(2), kv.Normal(3))
     with pytest.raises(ValueError, match=r"DeepKalmanFilter needs series of shape \(batch, any, 2\)"):
         system.encode(np.zeros((2, 4, 3)))
+    bad = np.zeros((2, 4, 2), "float32")
+    bad[1, 2, 0] = np.inf
     with pytest.raises(ValueError, match="Received: infinity, first in series 1, step 2, channel 0"):
-        bad = np.zeros((2, 4, 2), "float32")
-        bad[1, 2, 0] = np.inf
         system.encode(bad)
-    with pytest.raises(ValueError, match="DeepKalmanFilter.forecast needs a value in each series.*series 1"):
+    with pytest.raises(ValueError, match=r"DeepKalmanFilter.forecast needs a value in each series.*series 1"):
         system.forecast(np.stack([X[0], np.full_like(X[0], np.nan)]), 2)
-    with pytest.raises(ValueError, match="DeepKalmanFilter.forecast needs steps to be a whole number"):
+    with pytest.raises(ValueError, match=r"DeepKalmanFilter.forecast needs steps to be a whole number"):
         system.forecast(X, 0)
-    with pytest.raises(ValueError, match="DeepKalmanFilter.forecast needs weights"):
+    with pytest.raises(ValueError, match=r"DeepKalmanFilter.forecast needs weights"):
         made().forecast(np.zeros((2, 4, 3)), 2)
-    with pytest.raises(TypeError, match="forecast_coverage needs a state-space model.*Received: a VAE"):
+    with pytest.raises(TypeError, match=r"forecast_coverage needs a state-space model.*Received: a VAE"):
         kv.evaluation.forecast_coverage(CASES["Bernoulli"].model(), X, 2)
-    with pytest.raises(ValueError, match="forecast_coverage needs series.*steps=6"):
+    with pytest.raises(ValueError, match=r"forecast_coverage needs series.*steps=6"):
         kv.evaluation.forecast_coverage(system, X, 6)
     with pytest.raises(ValueError, match="forecast_coverage needs level to be between 0 and 1"):
         kv.evaluation.forecast_coverage(system, X, 2, level=90)

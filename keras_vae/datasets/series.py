@@ -75,7 +75,7 @@ class Series(abc.ABC):
         notes = (f"{len(series):,} series of {span} steps{words}", *notes)
         if self.length is not None:
             notes += (f"windows of {self.length:,} steps, each {self.stride or self.length:,} steps after the last",)
-        missing, padding = _missing(arrays)
+        missing, padding = _missing([arrays["train"]] if whole else list(arrays.values()))
         if missing + padding:
             notes += (f"NaN: {missing:,} missing values, and {padding:,} of padding after the end of series",)
         rows = {name: ArrayRows(array) for name, array in arrays.items()}
@@ -287,10 +287,10 @@ def _ended(series: np.ndarray) -> np.ndarray:
     return series[: max(1, seen[-1] + 1)] if seen.size else series[:1]
 
 
-def _missing(arrays: dict[str, np.ndarray]) -> tuple[int, int]:
+def _missing(arrays: Sequence[np.ndarray]) -> tuple[int, int]:
     """How many values are missing, and how many are padding."""
     missing = padding = 0
-    for array in {id(each): each for each in arrays.values()}.values():
+    for array in arrays:
         empty = np.isnan(array)
         after = np.cumsum(~empty.all(axis=2)[:, ::-1], axis=1)[:, ::-1] == 0  # [examples, steps]
         padding += int(after.sum()) * array.shape[2]
