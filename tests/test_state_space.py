@@ -100,7 +100,7 @@ def test_importance_sampling_comes_to_the_exact_likelihood_from_below(system):
     bound = (trace.log_likelihood - trace.kl).numpy()
     assert (bound.mean(axis=0) - 4 * bound.std(axis=0) / np.sqrt(500) < exact).all()
     assert bound.mean() < exact.mean()
-    log_p, effective = system.importance_weights(X[:8], 2000, seed=1)
+    log_p, effective = system.importance_weights(X[:8], 8000, seed=1)
     assert effective.numpy().min() > 50
     assert (np.abs(log_p - exact) < 5 / np.sqrt(effective)).all()
 
