@@ -420,3 +420,15 @@ def test_what_does_not_fit_is_refused(system):
         kv.evaluation.forecast_coverage(system, X, 2, level=90)
     with pytest.raises(TypeError, match="step_scores needs a state-space model"):
         kv.evaluation.step_scores(None, X)
+
+
+def test_a_figure_has_the_forecast_beside_what_came(system):
+    figure = kv.plotting.forecasts(system, X[:3], steps=2, samples=50)
+    assert len(figure.axes) == 6
+    lines = figure.axes[0].lines
+    np.testing.assert_array_equal(lines[1].get_ydata(), X[0, :, 0])
+    np.testing.assert_array_equal(lines[2].get_ydata(), X[0, 4:, 0])
+    mean = system.forecast(X[:3, :4], 2, 50, 0).mean
+    np.testing.assert_allclose(lines[0].get_ydata(), mean[0, :, 0], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"plotting.forecasts needs series.*steps=6"):
+        kv.plotting.forecasts(system, X, 6)
