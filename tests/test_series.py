@@ -111,6 +111,13 @@ def test_a_filter_does_not_see_what_comes_later():
     np.testing.assert_allclose(smoother(padded(x, 9))[:, :6], smoother(x), atol=1e-6)
 
 
+def test_the_last_step_is_that_of_each_series():
+    features = RNG.normal(size=(3, 4, 2)).astype("float32")
+    there = np.arange(4) < np.array([[4], [2], [0]])
+    found = kv.LastStep()(features, there)
+    np.testing.assert_array_equal(found, [features[0, 3], features[1, 1], [0, 0]])
+
+
 def test_what_is_no_series_is_refused():
     with pytest.raises(ValueError, match=r"recurrent_encoder needs series of shape \(steps, channels\).*\(3,\)"):
         kv.recurrent_encoder((3,))
