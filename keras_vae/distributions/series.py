@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import whole_number
@@ -9,6 +10,9 @@ from keras_vae.distributions.base import DistributionLayer, dimensions
 from keras_vae.distributions.columns import Columns
 from keras_vae.distributions.supports import Support
 from keras_vae.networks.missing import ObservedSeries
+from keras_vae.noise import fold
+
+UNUSED = 3  # number of the seed of a draw that nothing sees, beyond those of a step of the particle filter
 
 
 class TimeSeries(DistributionLayer):
@@ -234,7 +238,10 @@ class Either(tfd.Distribution):
     def _sample_n(self, n, seed=None):
         missing = self.other.batch_shape.rank - self.one.batch_shape.rank
         shape = tf.concat([[n], self.other.batch_shape_tensor()[:missing]], axis=0)
-        return self._chosen(self.one.sample(shape, seed=seed), self.other.sample(n, seed=seed))
+        seed = tfp.random.sanitize_seed(seed)
+        unused = fold(seed, UNUSED)  # no two draws share their noise
+        one = self.one.sample(shape, seed=self._chosen(seed, unused))
+        return self._chosen(one, self.other.sample(n, seed=self._chosen(unused, seed)))
 
     def _mean(self):
         return self._chosen(self.one.mean(), self.other.mean())
