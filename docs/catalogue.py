@@ -22,6 +22,7 @@ FAMILIES = {
     "Layers of networks and objectives": keras.layers.Layer,
     "Where draws are": supports.Support,
     "Scenes that are made": kv.datasets.Scenes,
+    "How series are read": kv.datasets.Series,
     "What a model takes and says": object,
 }
 EVERYWHERE = ("test_conformance.py", "cases.py", "test_pairs.py")  # all public classes are in these
@@ -31,9 +32,9 @@ def classes(family: type) -> list[type]:
     """The public classes of a family that are in no earlier one, in the order of the package."""
     families = list(FAMILIES.values())
     others = (family, *families[: families.index(family)])
-    scenes = FAMILIES["Scenes that are made"]
+    recipes = FAMILIES["Scenes that are made"], FAMILIES["How series are read"]
     public = [getattr(kv, name) for name in kv.__all__] + [getattr(kv.callbacks, name) for name in kv.callbacks.__all__]
-    public += [value for value in vars(kv.datasets).values() if isinstance(value, type) and issubclass(value, scenes)]
+    public += [value for value in vars(kv.datasets).values() if isinstance(value, type) and issubclass(value, recipes)]
     public += [value for name, value in vars(supports).items() if isinstance(value, type) and name[0] != "_"]
     public = [cls for cls in public if getattr(cls, "__module__", "").startswith("keras_vae")]
     found = [cls for cls in public if isinstance(cls, type) and issubclass(cls, family) and cls not in others]

@@ -139,6 +139,19 @@ _HOMES = {
     "MaskedLSTM": "networks",
     "MaskedAttention": "networks",
     "TokenEmbedding": "networks",
+    "TimeSeries": "distributions",
+    "DeepKalmanFilter": "models",
+    "VariationalRNN": "models",
+    "Forecast": "models",
+    "ObservedSeries": "networks",
+    "LastStep": "networks",
+    "recurrent_decoder": "networks",
+    "recurrent_encoder": "networks",
+    "recurrent_filter": "networks",
+    "recurrent_smoother": "networks",
+    "temporal_convolutional_decoder": "networks",
+    "temporal_convolutional_encoder": "networks",
+    "temporal_convolutional_filter": "networks",
 }
 
 __all__ = list(_HOMES)

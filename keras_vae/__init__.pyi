@@ -46,6 +46,7 @@ from keras_vae.distributions import SphericalUniform as SphericalUniform
 from keras_vae.distributions import Standardized as Standardized
 from keras_vae.distributions import StandardNormal as StandardNormal
 from keras_vae.distributions import StudentT as StudentT
+from keras_vae.distributions import TimeSeries as TimeSeries
 from keras_vae.distributions import TokenSequence as TokenSequence
 from keras_vae.distributions import UniformCategorical as UniformCategorical
 from keras_vae.distributions import VampPrior as VampPrior
@@ -61,8 +62,10 @@ from keras_vae.models import VQVAE2 as VQVAE2
 from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
 from keras_vae.models import ConditionalVQVAE as ConditionalVQVAE
+from keras_vae.models import DeepKalmanFilter as DeepKalmanFilter
 from keras_vae.models import FactorAnalysis as FactorAnalysis
 from keras_vae.models import Field as Field
+from keras_vae.models import Forecast as Forecast
 from keras_vae.models import HierarchicalVAE as HierarchicalVAE
 from keras_vae.models import Inputs as Inputs
 from keras_vae.models import LadderVAE as LadderVAE
@@ -77,6 +80,7 @@ from keras_vae.models import SequentialAutoencoder as SequentialAutoencoder
 from keras_vae.models import TopDownBlock as TopDownBlock
 from keras_vae.models import TopDownVAE as TopDownVAE
 from keras_vae.models import VariationalAutodecoder as VariationalAutodecoder
+from keras_vae.models import VariationalRNN as VariationalRNN
 from keras_vae.models import load_model as load_model
 from keras_vae.networks import Bottleneck as Bottleneck
 from keras_vae.networks import CausalLSTM as CausalLSTM
@@ -85,10 +89,12 @@ from keras_vae.networks import Concatenated as Concatenated
 from keras_vae.networks import Dropout as Dropout
 from keras_vae.networks import GaussianNoise as GaussianNoise
 from keras_vae.networks import GraphNetwork as GraphNetwork
+from keras_vae.networks import LastStep as LastStep
 from keras_vae.networks import MaskedAttention as MaskedAttention
 from keras_vae.networks import MaskedLSTM as MaskedLSTM
 from keras_vae.networks import MaskingNoise as MaskingNoise
 from keras_vae.networks import ObjectEncoder as ObjectEncoder
+from keras_vae.networks import ObservedSeries as ObservedSeries
 from keras_vae.networks import ObservedValues as ObservedValues
 from keras_vae.networks import SpatialBroadcast as SpatialBroadcast
 from keras_vae.networks import SpatialTransformer as SpatialTransformer
@@ -104,9 +110,16 @@ from keras_vae.networks import dense_encoder as dense_encoder
 from keras_vae.networks import inverse_box as inverse_box
 from keras_vae.networks import match_over_time as match_over_time
 from keras_vae.networks import merged_grids as merged_grids
+from keras_vae.networks import recurrent_decoder as recurrent_decoder
+from keras_vae.networks import recurrent_encoder as recurrent_encoder
+from keras_vae.networks import recurrent_filter as recurrent_filter
+from keras_vae.networks import recurrent_smoother as recurrent_smoother
 from keras_vae.networks import residual_decoder as residual_decoder
 from keras_vae.networks import residual_encoder as residual_encoder
 from keras_vae.networks import spatial_broadcast_decoder as spatial_broadcast_decoder
+from keras_vae.networks import temporal_convolutional_decoder as temporal_convolutional_decoder
+from keras_vae.networks import temporal_convolutional_encoder as temporal_convolutional_encoder
+from keras_vae.networks import temporal_convolutional_filter as temporal_convolutional_filter
 from keras_vae.networks import unet as unet
 from keras_vae.objectives import ELBO as ELBO
 from keras_vae.objectives import IWAE as IWAE

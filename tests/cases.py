@@ -179,6 +179,49 @@ def stove() -> kv.STOVE:
     )
 
 
+def series(steps=4, channels=3, count=12) -> np.ndarray:
+    """Random series, some of their values missing, and two of them shorter than the others."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, steps, channels)).astype("float32")
+    x[rng.random(x.shape) < 0.1] = np.nan
+    x[:2, steps - 1 :] = np.nan
+    return x
+
+
+def deep_kalman_filter(encoder_of_series=kv.recurrent_smoother) -> kv.DeepKalmanFilter:
+    return kv.DeepKalmanFilter(
+        encoder=encoder_of_series((None, 3), 6),
+        posterior=kv.Normal(2, encoder(2 + 6)),
+        transition=kv.LearnedScaleNormal(2, encoder(2)),
+        likelihood=kv.Normal(3, decoder(2)),
+        initial=kv.Normal(2),
+        steps=4,
+    )
+
+
+def variational_rnn() -> kv.VariationalRNN:
+    return kv.VariationalRNN(
+        cell=keras.layers.GRUCell(5),
+        posterior=kv.Normal(2, encoder(5 + 2 * 3)),
+        prior=kv.Normal(2, encoder(5)),
+        likelihood=kv.Standardized(kv.StudentT(3, decoder(5 + 2)), 1.0, 2.0),
+        steps=4,
+    )
+
+
+def recurrent_vae() -> kv.VAE:
+    likelihood = kv.TimeSeries(kv.StudentT(3), 4, kv.recurrent_decoder(2, (4, 3), 5))
+    return kv.VAE(kv.Normal(2, kv.recurrent_encoder((4, 3), 5)), likelihood, kv.StandardNormal(2))
+
+
+def temporal_convolutional_vae() -> kv.VAE:
+    """Channels of different kinds."""
+    columns = kv.Columns({"a": kv.Normal(1), "b": kv.Laplace(2)})
+    decode = kv.temporal_convolutional_decoder(2, (5, 3), [4, 4], activation="tanh")
+    encode = kv.temporal_convolutional_encoder((5, 3), [4, 4], 2, "tanh")
+    return kv.VAE(kv.Normal(2, encode), kv.TimeSeries(columns, 5, decode), kv.StandardNormal(2))
+
+
 def small_codebook(layer) -> Callable:
     return functools.partial(layer, levels=6, vector_size=3)
 
@@ -455,6 +498,10 @@ CASES = {
     ),
     "LanguageModel": Case(language_model, sequences),
     "SequentialAutoencoder": Case(sequential_autoencoder, sequences, lambda: kv.ELBO(beta=0.1), targets=some_missing),
+    "DeepKalmanFilter": Case(deep_kalman_filter, series),
+    "VariationalRNN": Case(variational_rnn, lambda: 1 + 2 * series().astype("float64")),
+    "TimeSeries of a recurrent network": Case(recurrent_vae, series),
+    "TimeSeries of convolutions, Columns": Case(temporal_convolutional_vae, functools.partial(series, 5)),
     "ConditionalVAE": Case(conditional, lambda: binary_images((5,)), targets=one_hot),
     "Weighted": Case(sparse, lambda: binary_images((5,)), lambda: kv.Weighted(kv.ELBO(), {"size": 0.5})),
     "Adversarial": Case(

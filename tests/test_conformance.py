@@ -44,6 +44,10 @@ COMPILED_SLOWLY = (
     "HierarchicalVAE",
     "MONet",
     "STOVE",
+    "DeepKalmanFilter",
+    "VariationalRNN",
+    "TimeSeries of a recurrent network",
+    "TimeSeries of convolutions, Columns",
     "AIR, RelaxedELBO",
     "AIR, NVIL",
     "ConditionalVQVAE",
@@ -185,6 +189,8 @@ def expected_answers(model, x, y, path) -> dict:
     answers["generate"] = draws | {"mean": model.generate(count, 5, 0.5)}
     answers["sample"] = draws | {"x": model.sample(count, 5, 0.5)}
     answers["log_likelihood"] = {"log_likelihood": model.importance_weights(inputs, 7, 5)[0]}
+    if isinstance(model, kv.VariationalRNN):  # x depends on the x before, and not on z alone
+        return answers | {"generate": {"mean": model.generate(7, 5, 0.5)}, "sample": {"x": model.sample(7, 5, 0.5)}}
     if isinstance(model, kv.MONet):
         answers["decompose"] = model.decompose(x)
     if isinstance(model, OF_CODES):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vae.datasets.axes import chunks, read_axes
+from keras_vae.datasets.axes import chunks, has_missing, read_axes
 from keras_vae.datasets.data import Source, sample_size
 from keras_vae.datasets.labels import Labels, labels_of
 from keras_vae.datasets.rows import ArrayRows, ReadRows, named_split, split_rows, whole_rows
@@ -45,7 +45,8 @@ def array_source(
     labels = found.at(parts) if isinstance(found, Labels) else None
     notes += (found,) if isinstance(found, str) else ()
     splits = {split: ArrayRows(array[rows]) for split, rows in parts.items()}
-    return Source(name, splits, levels or _levels(array), notes=notes, labels=labels)
+    missing = has_missing(array)
+    return Source(name, splits, levels or _levels(array), notes=notes, labels=labels, missing=missing)
 
 
 def npz_source(path: Path, seed: int, whole: bool = False, like: tuple[int, ...] | None = None) -> Source:
@@ -131,7 +132,8 @@ def _split_source(
     rows = {name: ArrayRows(splits[name]) for name in ("train", "validation", "test")}
     labels = Labels(found.classes, numbers) if isinstance(found, Labels) else None
     notes += (found,) if isinstance(found, str) else ()
-    return Source(str(path), rows, _levels(splits["train"]), notes=notes, labels=labels)
+    missing = any(map(has_missing, read))
+    return Source(str(path), rows, _levels(splits["train"]), notes=notes, labels=labels, missing=missing)
 
 
 def memory_mapped_source(path: Path, seed: int, whole: bool = False, like: tuple[int, ...] | None = None) -> Source:
@@ -147,7 +149,8 @@ def memory_mapped_source(path: Path, seed: int, whole: bool = False, like: tuple
 
     parts = whole_rows(len(array)) if whole else split_rows(len(array), seed, str(path))
     splits = {name: ReadRows(read, rows, array.shape[1:], dtype) for name, rows in parts.items()}
-    return Source(str(path), splits, _levels(splits["train"].sample(sample_size(array.shape[1:]))), notes=notes)
+    levels = _levels(splits["train"].sample(sample_size(array.shape[1:])))
+    return Source(str(path), splits, levels, notes=notes, missing=has_missing(array))
 
 
 def _opened(path: Path):
@@ -216,10 +219,10 @@ def _check_numbers(array: np.ndarray, name: str) -> None:
         return
     first_row = 0
     for part in chunks(array):
-        finite = np.isfinite(part)
-        if not finite.all():
-            row = first_row + int(np.argwhere(~finite)[0][0])
-            raise ValueError(f"datasets.load needs finite numbers. Received: {name} with NaN or infinity in row {row}.")
+        bad = np.isinf(part) if array.ndim == 3 else ~np.isfinite(part)  # of series NaN is a missing value
+        if bad.any():
+            row, what = first_row + int(np.argwhere(bad)[0][0]), "infinity" if array.ndim == 3 else "NaN or infinity"
+            raise ValueError(f"datasets.load needs finite numbers. Received: {name} with {what} in row {row}.")
         first_row += len(part)
 
 

@@ -14,6 +14,11 @@ def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
         yield array[start : start + CHUNK]
 
 
+def has_missing(array: np.ndarray) -> bool:
+    """Whether some values are NaN, as only those of series may be."""
+    return array.ndim == 3 and array.dtype.kind == "f" and any(np.isnan(part).any() for part in chunks(array))
+
+
 def read_axes(
     arrays: Sequence[np.ndarray], title: str, like: tuple[int, ...] | None = None
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -22,7 +27,7 @@ def read_axes(
     Two axes are vectors (examples, size). Four axes are images, channels first where the second axis is 1, 3 or 4 and
     the others are longer; five are frames, channels before height and width where the third axis is so. Three axes are
     images of one channel where the values are stored as bytes or booleans, lie in [0, 1], or are whole numbers from 0
-    to 255 of an integer dtype; else series.
+    to 255 of an integer dtype; else series, whose values may be missing, NaN.
 
     Args:
         arrays: one, or those of the splits, of one shape but for the number of examples.
@@ -74,6 +79,10 @@ def _told(arrays: Sequence[np.ndarray], title: str) -> Reading:
     parts = [part for array in arrays for part in chunks(array)]
     low, high = min(part.min() for part in parts), max(part.max() for part in parts)
     images = f"three axes, read as {shape[1]} x {shape[2]} grey images:"
+    if any(map(has_missing, arrays)):
+        return _as_they_are, (
+            f"three axes, read as series of {shape[1]} steps x {shape[2]} channels: values are missing (NaN)",
+        )
     if low >= 0 and high <= 1:
         return _one_channel, (f"{images} all values lie in [0, 1]",)
     if all(array.dtype.kind in "biu" for array in arrays) and low >= 0 and high <= 255:

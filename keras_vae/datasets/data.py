@@ -15,7 +15,15 @@ from keras_vae.datasets.columns import Table
 from keras_vae.datasets.factors import Factors, in_words
 from keras_vae.datasets.labels import Labels
 from keras_vae.datasets.rows import Rows, as_they_are, one_hot, unknown
-from keras_vae.distributions import Bernoulli, Columns, DistributionLayer, GreyLevels, LearnedScaleNormal, Standardized
+from keras_vae.distributions import (
+    Bernoulli,
+    Columns,
+    DistributionLayer,
+    GreyLevels,
+    LearnedScaleNormal,
+    Standardized,
+    TimeSeries,
+)
 from keras_vae.distributions.standardized import in_parts
 from keras_vae.noise import fold
 
@@ -37,6 +45,7 @@ class Source:
         labels: the class of each example, where the source says it.
         factors: what made each example, where the source knows it.
         truth: by split, arrays of shape (examples, ...) by name: what is in each example, where the source knows it.
+        missing: whether series miss values, or are padded by NaN.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Source:
     labels: Labels | None = None
     factors: Factors | None = None
     truth: Mapping[str, Mapping[str, np.ndarray]] | None = None
+    missing: bool = False
 
     def labelled(self, classes: tuple[str, ...] | None = None) -> "Source":
         """Pairs of the examples and their labels, as places in `classes`, or in the source's own.
@@ -111,6 +121,7 @@ class Data:
         truth: by split, in the order of `labels`, what is in each example, arrays of shape (examples, ...) by name,
             such as masks, boxes or positions; see `Sprites`, `Canvases`, `Billiards` and `Gravity`. None where the
             source does not know it.
+        missing: whether series miss values, or are padded by NaN where they are shorter than others.
     """
 
     name: str
@@ -137,6 +148,7 @@ class Data:
     factors: dict[str, np.ndarray] | None = None
     factor_values: dict[str, tuple] | None = None
     truth: dict[str, dict[str, np.ndarray]] | None = None
+    missing: bool = False
 
     def likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
         """The distribution layer of an observation, in the units of the data.
@@ -146,16 +158,35 @@ class Data:
 
         Returns:
             A layer of class `kind`, a `Bernoulli` adapted to `mean`; of named columns and standardised numbers
-            `Standardized` with one, of grey levels `GreyLevels`, of a typed table `Columns`.
+            `Standardized` with one, of grey levels `GreyLevels`, of a typed table `Columns`, of series that miss values
+            `TimeSeries`.
         """
         if self.table is not None:
             return self.table.likelihood(network)
+        if self.missing:
+            return TimeSeries(self.step_likelihood(), self.shape[0], network)
         layer = self.kind(self.shape, network)
         if isinstance(layer, Bernoulli) and self.mean is not None:
             layer.adapt(self.mean[None])
         if self.has_units or self.columns is not None:
             return Standardized(layer, self.offset, self.scale, self.columns)
         return GreyLevels(layer, self.levels or 1.0) if self.grey_levels else layer
+
+    def step_likelihood(self, network: keras.layers.Layer | None = None) -> DistributionLayer:
+        """The distribution layer of one step of a series, in the units of the data, as `DeepKalmanFilter` needs it.
+
+        Args:
+            network: from the context to features.
+
+        Raises:
+            ValueError: for data that are no series.
+        """
+        if len(self.shape) != 2:
+            raise ValueError(
+                f"Data.step_likelihood needs series of shape (steps, channels). Received: {self.name} of {self.shape}."
+            )
+        layer = self.kind(self.shape[1:], network)
+        return Standardized(layer, self.offset, self.scale) if self.has_units else layer
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size:,} {name}" for name, size in self.sizes.items())
@@ -265,6 +296,7 @@ def observe(
         factors=dict(source.factors.numbers) if source.factors else None,
         factor_values=dict(source.factors.values) if source.factors else None,
         truth={split: dict(known) for split, known in source.truth.items()} if source.truth else None,
+        missing=source.missing,
     )
 
 

@@ -17,6 +17,7 @@ from keras_vae.datasets.columns import Table
 from keras_vae.datasets.data import Data, Source, observe
 from keras_vae.datasets.images import Size, folder_source
 from keras_vae.datasets.scenes import Scenes
+from keras_vae.datasets.series import Series
 from keras_vae.datasets.shapes import shapes_source
 from keras_vae.datasets.sprites import Sprites
 from keras_vae.datasets.table import numeric_source, typed_source
@@ -65,6 +66,11 @@ def load(
       `.arrow`, `.feather`; a pandas or Polars frame, a pyarrow table, or a dictionary of columns. Of a text file the
       separator, decimal commas, Windows-1252 and UTF-16 are recognised, and said by `print(data)`.
 
+    - `LongSeries`, `WideSeries` and `ArraySeries`, which say how a table or array is read as time series, of one length
+      or of several, whole or in windows: `load(LongSeries("visits.csv", series="patient", time="day"))`.
+
+    In series NaN is a missing value, or padding after the end; `data.likelihood(network)` is then a `TimeSeries`.
+
     Names of sets that are made here are these sets even where there is a folder of that name: "./shapes" is the folder.
 
     Classes are those of digits, shapes and of TFDS, numbers of objects of sprites and canvases, subfolders of images,
@@ -90,7 +96,7 @@ def load(
     ones by their geometric mean, inside of the model.
 
     Args:
-        source: name, recipe of scenes, path, NumPy array, frame, pyarrow table or dictionary of columns.
+        source: name, recipe of scenes or series, path, NumPy array, frame, pyarrow table or dictionary of columns.
         batch_size: examples in a batch; the last one may be smaller.
         likelihood: the distribution layer of the observations. `Bernoulli` makes binary observations of grey levels:
             drawn anew in each training batch, and once for validation and test. Any other keeps them continuous, in
@@ -197,13 +203,16 @@ def _find(
 ) -> Source:
     if isinstance(source, Scenes):
         return source.source(seed)
+    if isinstance(source, Series):
+        return source.source(seed, whole)
     if isinstance(source, np.ndarray):
         return array_source("array", source, seed, whole=whole, like=shape)
     if not isinstance(source, str | os.PathLike):
         if not is_table(source):
             raise ValueError(
-                f"datasets.load needs a name, a path or {TABLES}, a NumPy array, or a recipe of scenes such as "
-                f"Sprites(). Received: a {type(source).__name__}."
+                f"datasets.load needs a name, a path or {TABLES}, a NumPy array, a recipe of scenes such as "
+                f"Sprites(), or what says how series are read, such as LongSeries(...). "
+                f"Received: a {type(source).__name__}."
             )
         return numeric_source(source, seed, like, whole)
     path = Path(source)

@@ -25,6 +25,7 @@ from keras_vae.distributions.normal import (
 from keras_vae.distributions.patches import PatchImages
 from keras_vae.distributions.per_example import PerExample, PerExampleOnDisk
 from keras_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHotCategorical
+from keras_vae.distributions.series import TimeSeries
 from keras_vae.distributions.slots import SlotMixture
 from keras_vae.distributions.sphere import PowerSpherical, SphericalUniform
 from keras_vae.distributions.standardized import Standardized
@@ -73,6 +74,7 @@ __all__ = [
     "StandardNormal",
     "Standardized",
     "StudentT",
+    "TimeSeries",
     "TokenSequence",
     "UniformCategorical",
     "VampPrior",

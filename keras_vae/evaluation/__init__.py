@@ -20,6 +20,7 @@ from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
 from keras_vae.evaluation.disentanglement import Disentanglement, disentanglement
 from keras_vae.evaluation.draws import DrawQuality, draw_quality, frechet_distance, sharpness
 from keras_vae.evaluation.estimates import ByExample, Estimates
+from keras_vae.evaluation.forecasts import Coverage, forecast_coverage, step_scores
 from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
 from keras_vae.evaluation.hamiltonian import PosteriorDraws, hamiltonian_monte_carlo
 from keras_vae.evaluation.imputation import impute, log_likelihood_of_missing
@@ -38,6 +39,7 @@ __all__ = [
     "ByExample",
     "ComplexityCorrected",
     "CountAccuracy",
+    "Coverage",
     "Diagnosis",
     "Disentanglement",
     "DrawQuality",
@@ -64,6 +66,7 @@ __all__ = [
     "diagnose",
     "disentanglement",
     "draw_quality",
+    "forecast_coverage",
     "foreground_rand_index",
     "frechet_distance",
     "hamiltonian_monte_carlo",
@@ -78,4 +81,5 @@ __all__ = [
     "rollout_error",
     "sharpness",
     "simulate",
+    "step_scores",
 ]

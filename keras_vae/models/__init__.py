@@ -13,6 +13,7 @@ from keras_vae.models.loading import load_model
 from keras_vae.models.monet import MONet
 from keras_vae.models.sequences import LanguageModel, SequenceVAE
 from keras_vae.models.sequential_autoencoder import SequentialAutoencoder
+from keras_vae.models.state_space import DeepKalmanFilter, Forecast, StateSpaceModel, VariationalRNN
 from keras_vae.models.stove import STOVE
 from keras_vae.models.top_down import TopDownBlock, TopDownVAE
 from keras_vae.models.vae import VAE
@@ -28,8 +29,10 @@ __all__ = [
     "Autoencoder",
     "ConditionalVAE",
     "ConditionalVQVAE",
+    "DeepKalmanFilter",
     "FactorAnalysis",
     "Field",
+    "Forecast",
     "HierarchicalVAE",
     "Inputs",
     "LadderVAE",
@@ -41,8 +44,10 @@ __all__ = [
     "ProbabilisticPCA",
     "SequenceVAE",
     "SequentialAutoencoder",
+    "StateSpaceModel",
     "TopDownBlock",
     "TopDownVAE",
     "VariationalAutodecoder",
+    "VariationalRNN",
     "load_model",
 ]

@@ -143,11 +143,11 @@ class CheckedModel(Serializable, keras.Model):
             temperature = not_negative(self, "temperature", temperature)
         return tf.cast(temperature, tf.float32)
 
-    def _as_latent(self, z, shape: tuple[int, ...], support: Support, name: str = "z") -> tf.Tensor:
+    def _as_latent(self, z, shape: tuple[int | None, ...], support: Support, name: str = "z") -> tf.Tensor:
         """float32 of shape (..., *shape); raises `ValueError` for others, and for values that no latent could have."""
         z = tf.cast(tf.convert_to_tensor(z), tf.float32)
         if not z.shape[-len(shape) :].is_compatible_with(shape):
-            expected = ", ".join(["batch", *map(str, shape)])
+            expected = ", ".join(["batch", *("any" if size is None else str(size) for size in shape)])
             raise ValueError(
                 f"{type(self).__name__}.decode needs {name} of shape ({expected}). Received: {tuple(z.shape)}."
             )

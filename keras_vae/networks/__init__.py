@@ -9,7 +9,7 @@ from keras_vae.networks.dropout import Dropout
 from keras_vae.networks.graph import GraphNetwork
 from keras_vae.networks.masked import MADE
 from keras_vae.networks.matching import best_assignment, match_over_time
-from keras_vae.networks.missing import ObservedValues
+from keras_vae.networks.missing import ObservedSeries, ObservedValues
 from keras_vae.networks.objects import ObjectEncoder
 from keras_vae.networks.residual import merged_grids, residual_decoder, residual_encoder
 from keras_vae.networks.rows import by_rows
@@ -21,6 +21,15 @@ from keras_vae.networks.sequences import (
     TokenEmbedding,
     TokenEncoder,
     TokenMemory,
+from keras_vae.networks.series import (
+    LastStep,
+    recurrent_decoder,
+    recurrent_encoder,
+    recurrent_filter,
+    recurrent_smoother,
+    temporal_convolutional_decoder,
+    temporal_convolutional_encoder,
+    temporal_convolutional_filter,
 )
 from keras_vae.networks.spatial_broadcast import SpatialBroadcast, spatial_broadcast_decoder
 from keras_vae.networks.spatial_transformer import SpatialTransformer, inverse_box
@@ -38,8 +47,10 @@ __all__ = [
     "GraphNetwork",
     "MaskedAttention",
     "MaskedLSTM",
+    "LastStep",
     "MaskingNoise",
     "ObjectEncoder",
+    "ObservedSeries",
     "ObservedValues",
     "SpatialBroadcast",
     "SpatialTransformer",
@@ -56,8 +67,15 @@ __all__ = [
     "inverse_box",
     "match_over_time",
     "merged_grids",
+    "recurrent_decoder",
+    "recurrent_encoder",
+    "recurrent_filter",
+    "recurrent_smoother",
     "residual_decoder",
     "residual_encoder",
     "spatial_broadcast_decoder",
+    "temporal_convolutional_decoder",
+    "temporal_convolutional_encoder",
+    "temporal_convolutional_filter",
     "unet",
 ]

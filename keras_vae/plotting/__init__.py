@@ -14,6 +14,7 @@ from keras_vae.distributions import Columns
 from keras_vae.plotting.approximations import posteriors as posteriors
 from keras_vae.plotting.charts import against, draw_curves, histograms, principal_components, scatter, series, tidy
 from keras_vae.plotting.diagnosis import diagnosis as diagnosis
+from keras_vae.plotting.forecasts import forecasts as forecasts
 from keras_vae.plotting.frames import animation as animation
 from keras_vae.plotting.frames import film_strip as film_strip
 from keras_vae.plotting.images import (

@@ -74,7 +74,16 @@ def in_chunks(function: Callable, batch: Sequence[tf.Tensor], size) -> dict[str,
         return number + 1, {name: arrays[name].write(number, part) for name, part in shaped.items()}
 
     _, arrays = tf.while_loop(lambda number, _: number < full, add, [0, arrays], parallel_iterations=1)
-    stacked = {name: tf.reshape(arrays[name].stack(), [full * size, *sizes(part)]) for name, part in rest.items()}
+
+    def stacked_of(name, part):
+        shape = [full * size, *sizes(part)]
+        if static is not None and part.shape[1:].is_fully_defined():
+            return tf.reshape(arrays[name].stack(), shape)
+        # An empty list of elements with open axes can not be stacked.
+        made = tf.cond(full > 0, lambda: arrays[name].stack(), lambda: tf.zeros([0, 0, *sizes(part)], part.dtype))
+        return tf.reshape(made, shape)
+
+    stacked = {name: stacked_of(name, part) for name, part in rest.items()}
     return {name: tf.concat([stacked[name], part], axis=0) for name, part in rest.items()}
 
 

@@ -179,7 +179,7 @@ class Signatures:
 
     def _of_draws(self, name: str, observe: Callable) -> Signature:
         """Draws from the prior, all at once, and what `observe` makes of them, in chunks."""
-        most = self._most(4 * self.model.dimensions + self._bytes_of_draws)
+        most = self._most(4 * (self.model.dimensions or 0) + self._bytes_of_draws)
 
         def answer(title, batch, values):
             if batch:
