@@ -21,6 +21,7 @@ from keras_vae.networks.sequences import (
     TokenEmbedding,
     TokenEncoder,
     TokenMemory,
+)
 from keras_vae.networks.series import (
     LastStep,
     recurrent_decoder,
@@ -45,9 +46,9 @@ __all__ = [
     "Dropout",
     "GaussianNoise",
     "GraphNetwork",
+    "LastStep",
     "MaskedAttention",
     "MaskedLSTM",
-    "LastStep",
     "MaskingNoise",
     "ObjectEncoder",
     "ObservedSeries",
