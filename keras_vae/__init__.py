@@ -127,6 +127,8 @@ _HOMES = {
     "PatchImages": "distributions",
     "ObjectEncoder": "networks",
     "GraphNetwork": "networks",
+    "DreamingVAE": "models",
+    "environments": None,
 }
 
 __all__ = list(_HOMES)
