@@ -1,19 +1,17 @@
 """What a model dreams, as an environment that agents act in."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from keras_vae.arguments import not_negative
 from keras_vae.distributions.supports import UnitInterval
-from keras_vae.environments.extra import import_gymnasium
+from keras_vae.environments.extra import gymnasium
 from keras_vae.environments.transitions import as_vector
 from keras_vae.models import DreamingVAE
 from keras_vae.noise import fold
-
-gymnasium = import_gymnasium("environments.DreamEnvironment")
 
 
 class DreamEnvironment(gymnasium.Env):
@@ -42,7 +40,7 @@ class DreamEnvironment(gymnasium.Env):
     Reference: Andersen, Goodwin & Granmo 2018, arXiv:1810.01112.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012
+    metadata: ClassVar[dict] = {"render_modes": []}
 
     def __init__(
         self,

@@ -2,13 +2,12 @@
 
 import collections
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from keras_vae.arguments import fraction, whole_number, whole_seed
-from keras_vae.environments.extra import import_gymnasium
-
-gymnasium = import_gymnasium("environments.Maze")
+from keras_vae.environments.extra import gymnasium
 
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # (row, column) of up, right, down and left
 STEP, GOAL = -0.01, 1.0  # rewards
@@ -51,7 +50,7 @@ class Maze(gymnasium.Env):
     Reference: the mazes of Andersen, Goodwin & Granmo 2018, arXiv:1810.01112, and their repository deep-maze.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 8}  # noqa: RUF012
+    metadata: ClassVar[dict] = {"render_modes": ["rgb_array"], "render_fps": 8}
 
     def __init__(
         self,

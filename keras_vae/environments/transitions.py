@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from keras_vae.arguments import whole_number, whole_seed
-from keras_vae.environments.extra import import_gymnasium
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +109,8 @@ def record(environment, steps: int, seed: int = 0, policy: Callable[[np.ndarray]
             state, _ = environment.reset()
             episode += 1
     *columns, episodes = zip(*rows, strict=True)
-    return Transitions(*(np.array(column, np.float32) for column in columns), np.array(episodes, np.int64))
+    state, action, reward, after, end = (np.array(column, np.float32) for column in columns)
+    return Transitions(state, action, reward, after, end, np.array(episodes, np.int64))
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
@@ -144,7 +144,9 @@ def as_vector(space, action) -> np.ndarray:
 
 
 def _check_spaces(environment) -> None:
-    spaces = import_gymnasium("environments.record").spaces
+    from keras_vae.environments.extra import gymnasium
+
+    spaces = gymnasium.spaces
     observed, acted = environment.observation_space, environment.action_space
     arrays = isinstance(observed, spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete) and observed.shape
     if not arrays or not isinstance(acted, spaces.Discrete | spaces.Box):

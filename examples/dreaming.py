@@ -1,0 +1,128 @@
+"""An agent that learns in a dream: DreamingVAE on mazes, and a small DQN that never acts in the real one.
+
+A random policy is recorded in many mazes; the model learns what a step leads to, and is asked about mazes that it has
+not seen. The agent learns in the dream of another unseen maze, of which the dream is given the first image alone, and
+then acts in the real one. Prints for each seed the share of next states that are exact, the drift of dreams after one
+epoch and after all, and the agent's return and steps beside those of the shortest path. With `--partial` the player
+sees 2 cells to each side; the model is then one of the agent's own maze, as in the paper, and dreams are snapped to the
+states that were recorded there.
+
+    TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --seeds 0 1 2 3 4
+    TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --size 11 --seeds 0 1 2
+    TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --partial --seeds 0 1 2
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from dqn import Agent
+from gymnasium.wrappers import TimeLimit
+
+import keras_vae as kv
+from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
+
+CHANNELS, FILTERS, UNITS = 6, 32, 256
+
+
+def local(shape: tuple[int, ...], whole: bool) -> keras.Model:
+    """Features at each place of a grid, or of all of it, from codes on the grid."""
+    layers = [keras.Input(shape), keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu")]
+    if whole:
+        layers += [keras.layers.Conv2D(FILTERS, 1, activation="relu"), keras.layers.GlobalMaxPooling2D()]
+    return keras.Sequential(layers)
+
+
+def beside(shape: tuple[int, ...]) -> keras.Model:
+    """Features at each place of a maze, from the image and the action."""
+    state, action = keras.Input(shape), keras.Input((4,))
+    planes = keras.layers.Reshape((*shape[:2], 4))(keras.layers.RepeatVector(shape[0] * shape[1])(action))
+    features = keras.layers.Concatenate()([state, planes])
+    for _ in range(2):
+        features = keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu")(features)
+    return keras.Model([state, action], features)
+
+
+def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
+    """Convolutions and a code at each place, for any maze; of a partial view dense layers, which learn one by heart."""
+    keras.utils.set_random_seed(seed)
+    z = (32,) if partial else (*shape[:2], CHANNELS)
+
+    def network(whole):
+        return kv.dense_decoder(32, [UNITS]) if partial else local(z, whole)
+
+    encoder = kv.Concatenated(kv.dense_encoder(int(np.prod(shape)) + 4, [UNITS])) if partial else beside(shape)
+    return kv.DreamingVAE(
+        posterior=kv.Normal(z, encoder),
+        state=kv.Bernoulli(shape, network(whole=False)),
+        reward=kv.FixedScaleNormal(1, network(whole=True), scale=0.1),
+        end=kv.Bernoulli(1, network(whole=True)),
+        prior=kv.StandardNormal(z),
+        action_shape=4,
+        seed=seed,
+    )
+
+
+def exact(model: kv.DreamingVAE, held_out) -> float:
+    """Share of transitions whose next state is right in each pixel."""
+    means = model.predict(held_out.x, batch_size=500, verbose=0)["state"]
+    return float((np.round(means) == held_out.next_state).all(axis=(1, 2, 3)).mean())
+
+
+def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
+    """Records, trains model and agent, and scores both."""
+    view, first = 2 if options.partial else None, 1_000_000 * (seed + 1)
+    real, count = Maze(options.size, first, view=view), options.mazes
+    if options.partial:
+        recorded = record(Maze(options.size, first, view=view, anywhere=True), 100 * count, seed)
+        train, held_out = recorded[: 90 * count], recorded[90 * count :]
+    else:
+        mazes = [record(Maze(options.size, first + 1 + n, anywhere=True), 100, n) for n in range(count + 50)]
+        train, held_out = joined(mazes[:count]), joined(mazes[count:])
+    print(f"seed {seed}: {train}", flush=True)
+    snaps = {"means": None, "rounded": tf.round, "nearest known": NearestKnown(held_out.next_state)}
+    model, started = build(train.state.shape[1:], seed, options.partial), time.perf_counter()
+    steps = options.epochs * -(-len(train) // 128)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)), kv.ELBO(beta=0.01))
+    model.fit(train.x, train.y, batch_size=128, epochs=1, verbose=2)
+    print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
+    model.fit(train.x, train.y, batch_size=128, initial_epoch=1, epochs=options.epochs, verbose=2)
+    print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
+    minutes, known = (time.perf_counter() - started) / 60, NearestKnown(train.next_state) if options.partial else None
+    dream = DreamEnvironment(model, [real.reset()[0]], known or tf.round)
+    limit = 20 * options.size
+    agent = Agent(dream.observation_space.shape, 4, seed).learn(TimeLimit(dream, limit), options.agent_steps)
+    states, rewards = agent.play(TimeLimit(real, limit))
+    dreamed, _ = agent.play(TimeLimit(dream, limit))
+    length = min(len(states), len(dreamed))
+    strip = kv.plotting.film_strip(np.stack(states[:length]), np.stack(dreamed[:length]))
+    strip.savefig(options.output / f"dream_{options.size}{'_partial' * options.partial}_{seed}.png")
+    return {
+        "exact, %": 100 * exact(model, held_out),
+        "minutes of the model": minutes,
+        "steps": len(rewards),
+        "shortest": real.shortest,
+        "return": sum(rewards),
+        "return / optimal, %": 100 * sum(rewards) / real.best_return,
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/dreaming"), help="a folder")
+    parser.add_argument("--size", type=int, default=8, help="rows and columns")
+    parser.add_argument("--partial", action="store_true", help="the player sees 2 cells to each side")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--mazes", type=int, default=400, help="to record, 100 steps of each")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--agent-steps", type=int, default=10_000, help="in the dream")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    rows = {seed: one_seed(seed, given) for seed in given.seeds}
+    names = list(next(iter(rows.values())))
+    print("| seed | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    for seed, row in rows.items():
+        print(f"| {seed} | " + " | ".join(f"{row[name]:.4g}" for name in names) + " |")
