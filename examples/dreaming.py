@@ -1,11 +1,11 @@
 """An agent that learns in a dream: DreamingVAE on mazes, and a small DQN that never acts in the real one.
 
 A random policy is recorded in many mazes; the model learns what a step leads to, and is asked about mazes that it has
-not seen. The agent learns in the dream of another unseen maze, of which the dream is given the first image alone, and
-then acts in the real one. Prints for each seed the share of next states that are exact, the drift of dreams after one
-epoch and after all, and the agent's return and steps beside those of the shortest path. With `--partial` the player
-sees 2 cells to each side; the model is then one of the agent's own maze, as in the paper, and dreams are snapped to the
-states that were recorded there.
+not seen. The agent learns in the dream of another unseen maze, of which the dream is given the first image alone:
+episodes begin where random walks have led in the dream. Then it acts in the real one. Prints for each seed the share of
+next states that are exact, the drift of dreams after one epoch and after all, and the agent's return beside that of the
+shortest path. With `--partial` the player sees 2 cells to each side; the model is then one of the agent's own maze, as
+in the paper, and dreams are snapped to the states that were recorded there.
 
     TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --seeds 0 1 2 3 4
     TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --size 11 --seeds 0 1 2
@@ -25,7 +25,8 @@ from gymnasium.wrappers import TimeLimit
 import keras_vae as kv
 from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
 
-CHANNELS, FILTERS, UNITS = 6, 32, 256
+CHANNELS, FILTERS, UNITS, BATCH = 6, 16, 256, 64
+SHORT = 10  # steps of a recorded episode, which begins anywhere: few random walks would find the goal from the corner
 
 
 def local(shape: tuple[int, ...], whole: bool) -> keras.Model:
@@ -58,7 +59,7 @@ def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
     return kv.DreamingVAE(
         posterior=kv.Normal(z, encoder),
         state=kv.Bernoulli(shape, network(whole=False)),
-        reward=kv.FixedScaleNormal(1, network(whole=True), scale=0.1),
+        reward=kv.FixedScaleNormal(1, network(whole=True), scale=0.02),
         end=kv.Bernoulli(1, network(whole=True)),
         prior=kv.StandardNormal(z),
         action_shape=4,
@@ -77,37 +78,45 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     view, first = 2 if options.partial else None, 1_000_000 * (seed + 1)
     real, count = Maze(options.size, first, view=view), options.mazes
     if options.partial:
-        recorded = record(Maze(options.size, first, view=view, anywhere=True), 100 * count, seed)
-        train, held_out = recorded[: 90 * count], recorded[90 * count :]
+        own = Maze(options.size, first, view=view, anywhere=True)
+        train, held_out = record(TimeLimit(own, SHORT), 100 * count, seed), record(own, 5_000, seed + 1)
     else:
-        mazes = [record(Maze(options.size, first + 1 + n, anywhere=True), 100, n) for n in range(count + 50)]
-        train, held_out = joined(mazes[:count]), joined(mazes[count:])
+        mazes = [Maze(options.size, first + 1 + number, anywhere=True) for number in range(count + 50)]
+        train = joined([record(TimeLimit(maze, SHORT), 100, seed) for maze in mazes[:count]])
+        held_out = joined([record(maze, 100, seed) for maze in mazes[count:]])
     print(f"seed {seed}: {train}", flush=True)
     snaps = {"means": None, "rounded": tf.round, "nearest known": NearestKnown(held_out.next_state)}
     model, started = build(train.state.shape[1:], seed, options.partial), time.perf_counter()
-    steps = options.epochs * -(-len(train) // 128)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, steps)), kv.ELBO(beta=0.01))
-    model.fit(train.x, train.y, batch_size=128, epochs=1, verbose=2)
+    steps = options.epochs * -(-len(train) // BATCH)
+    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps)), kv.ELBO(beta=0.01))
+    model.fit(train.x, train.y, batch_size=BATCH, epochs=1, verbose=2)
     print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
-    model.fit(train.x, train.y, batch_size=128, initial_epoch=1, epochs=options.epochs, verbose=2)
+    model.fit(train.x, train.y, batch_size=BATCH, initial_epoch=1, epochs=options.epochs, verbose=2)
     print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
     minutes, known = (time.perf_counter() - started) / 60, NearestKnown(train.next_state) if options.partial else None
-    dream = DreamEnvironment(model, [real.reset()[0]], known or tf.round)
-    limit = 20 * options.size
-    agent = Agent(dream.observation_space.shape, 4, seed).learn(TimeLimit(dream, limit), options.agent_steps)
+    image, limit = real.reset()[0], 10 * options.size
+    walks = np.random.default_rng(seed).integers(0, 4, (100, limit))  # of a random policy, in the dream too
+    found = model.rollout(np.tile(image, (100, 1, 1, 1)), walks, known or tf.round)
+    starts = np.unique(found.state.numpy()[found.end.numpy() < 0.5], axis=0)
+    agent = Agent(image.shape, 4, seed)
+    agent.learn(TimeLimit(DreamEnvironment(model, starts, known or tf.round), limit), options.agent_steps)
+    dream = DreamEnvironment(model, image[None], known or tf.round)
     states, rewards = agent.play(TimeLimit(real, limit))
-    dreamed, _ = agent.play(TimeLimit(dream, limit))
+    dreamed, in_dream = agent.play(TimeLimit(dream, limit))
     length = min(len(states), len(dreamed))
     strip = kv.plotting.film_strip(np.stack(states[:length]), np.stack(dreamed[:length]))
     strip.savefig(options.output / f"dream_{options.size}{'_partial' * options.partial}_{seed}.png")
-    return {
+    row = {
         "exact, %": 100 * exact(model, held_out),
         "minutes of the model": minutes,
         "steps": len(rewards),
         "shortest": real.shortest,
+        "return in the dream": sum(in_dream),
         "return": sum(rewards),
         "return / optimal, %": 100 * sum(rewards) / real.best_return,
     }
+    print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    return row
 
 
 if __name__ == "__main__":
@@ -116,8 +125,8 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=8, help="rows and columns")
     parser.add_argument("--partial", action="store_true", help="the player sees 2 cells to each side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--mazes", type=int, default=400, help="to record, 100 steps of each")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--mazes", type=int, default=300, help="to record, 100 steps of each")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--agent-steps", type=int, default=10_000, help="in the dream")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)

@@ -153,7 +153,7 @@ def test_a_rollout_is_a_chain_of_steps(snap):
     np.testing.assert_array_equal(
         drawn.state[:, 0], model.step(X["state"], actions[:, 0], fold(fold(3), 0), temperature=1.0).state
     )
-    assert (drawn.state[:, 0] != drawn.state[:, 1]).any()
+    assert not np.array_equal(drawn.state[:, 0], drawn.state[:, 1])
 
 
 # --- a dream of a maze ------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_a_dream_is_the_maze(maze):
         ends += over[0]
         if over[0] or cut[0]:
             states = [each.reset()[0] for each in environments]
-    assert ends > 2
+    assert ends > 0
 
 
 def test_drift_counts_exact_states(maze):
@@ -357,6 +357,23 @@ np.savez(f"{folder}/again.npz", loss=loss, **model.predict(x, verbose=0))
 """
 
 
+def test_reloaded_and_served_here(tmp_path):
+    model = built(run_eagerly=True)
+    model.save(tmp_path / "dream.keras")
+    again = kv.load_model(tmp_path / "dream.keras")
+    for one, other in zip(model.step(X["state"], X["action"]), again.step(X["state"], X["action"]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.export(tmp_path / "served" / "1")
+    served = tf.saved_model.load(str(tmp_path / "served" / "1")).signatures
+    assert set(served) == {"serving_default", "step", "encode", "decode", "log_likelihood"}
+    answer = served["step"](**{name: tf.constant(part) for name, part in X.items()})
+    for name, value in model.reconstruct(X).items():
+        np.testing.assert_allclose(answer[name], value, atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"DreamingVAE.step needs state that are finite"):
+        served["step"](state=tf.fill([2, 6], np.inf), action=tf.zeros([2, 3]))
+
+
+@pytest.mark.slow
 def test_served_and_reloaded_in_a_new_process(tmp_path, run_python):
     model = built(run_eagerly=True)
     model.train_on_batch(X, Y)
@@ -403,16 +420,21 @@ def test_served_functions_refuse_what_they_can_not_answer():
 
 
 def test_xla_steps_and_dreams_as_without_it():
-    model, plain = (built(optimizer=keras.optimizers.SGD(0.1), jit_compile=choice) for choice in (True, False))
-    losses = [each.fit(X, Y, batch_size=4, epochs=2, verbose=0).history["loss"] for each in (model, plain)]
-    np.testing.assert_allclose(*losses, rtol=1e-4)
-    step = tf.function(model._means, jit_compile=True)
-    specs = (tf.constant(X["state"]), tf.constant(X["action"]))
-    graph = step.get_concrete_function(*specs).graph
-    tensors = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
-    assert all(tensor.shape.is_fully_defined() for tensor in tensors if tensor.dtype.is_floating)
-    for one, other in zip(step(*specs), model.step(X["state"], X["action"]), strict=True):
+    """As on a TPU: no real tensor of a step has a shape that is known only when it runs."""
+    model, plain = (built(optimizer=keras.optimizers.SGD(0.1), run_eagerly=True) for _ in range(2))
+    step = tf.function(model.train_step, jit_compile=True)
+    dream = tf.function(model._means, jit_compile=True)
+    batch = tf.nest.map_structure(tf.constant, (X, Y))
+    for function, given in ((step, (batch,)), (dream, (batch[0]["state"], batch[0]["action"]))):
+        operations = function.get_concrete_function(*given).graph.get_operations()
+        tensors = [tensor for operation in operations for tensor in operation.outputs if tensor.dtype.is_floating]
+        assert len(tensors) > 20
+        assert all(tensor.shape.is_fully_defined() for tensor in tensors)
+    for one, other in zip(dream(*given), plain.step(X["state"], X["action"]), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+    for _ in range(2):
+        model.reset_metrics()
+        assert float(step(batch)["loss"]) == pytest.approx(plain.train_on_batch(X, Y), rel=1e-4)
 
 
 @pytest.mark.slow
@@ -439,7 +461,7 @@ def test_what_does_not_fit_is_refused(maze):
     ):
         with pytest.raises(error, match=message):
             kv.DreamingVAE(**parts | change)
-    with pytest.raises(ValueError, match="DreamingVAE needs the next state and reward and end of each example as y"):
+    with pytest.raises(ValueError, match="DreamingVAE needs the end and reward and next state of each example as y"):
         model.fit(X, verbose=0)
     with pytest.raises(ValueError, match="DreamingVAE needs x to be a dictionary of state, action"):
         model.fit(X["state"], Y, verbose=0)
