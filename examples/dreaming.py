@@ -59,7 +59,7 @@ def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
     return kv.DreamingVAE(
         posterior=kv.Normal(z, encoder),
         state=kv.Bernoulli(shape, network(whole=False)),
-        reward=kv.FixedScaleNormal(1, network(whole=True), scale=0.02),
+        reward=kv.LearnedScaleNormal(1, network(whole=True)),
         end=kv.Bernoulli(1, network(whole=True)),
         prior=kv.StandardNormal(z),
         action_shape=4,
@@ -93,15 +93,16 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
     model.fit(train.x, train.y, batch_size=BATCH, initial_epoch=1, epochs=options.epochs, verbose=2)
     print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
-    minutes, known = (time.perf_counter() - started) / 60, NearestKnown(train.next_state) if options.partial else None
+    minutes = (time.perf_counter() - started) / 60
+    snap, rewards = NearestKnown(train.next_state) if options.partial else tf.round, NearestKnown(train.reward)
     image, limit = real.reset()[0], 10 * options.size
     walks = np.random.default_rng(seed).integers(0, 4, (100, limit))  # of a random policy, in the dream too
-    found = model.rollout(np.tile(image, (100, 1, 1, 1)), walks, known or tf.round)
+    found = model.rollout(np.tile(image, (100, 1, 1, 1)), walks, snap)
     starts = np.unique(found.state.numpy()[found.end.numpy() < 0.5], axis=0)
     agent = Agent(image.shape, 4, seed)
-    agent.learn(TimeLimit(DreamEnvironment(model, starts, known or tf.round), limit), options.agent_steps)
-    dream = DreamEnvironment(model, image[None], known or tf.round)
-    states, rewards = agent.play(TimeLimit(real, limit))
+    agent.learn(TimeLimit(DreamEnvironment(model, starts, snap, rewards), limit), options.agent_steps)
+    dream = DreamEnvironment(model, image[None], snap, rewards)
+    states, received = agent.play(TimeLimit(real, limit))
     dreamed, in_dream = agent.play(TimeLimit(dream, limit))
     length = min(len(states), len(dreamed))
     strip = kv.plotting.film_strip(np.stack(states[:length]), np.stack(dreamed[:length]))
@@ -109,11 +110,11 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     row = {
         "exact, %": 100 * exact(model, held_out),
         "minutes of the model": minutes,
-        "steps": len(rewards),
+        "steps": len(received),
         "shortest": real.shortest,
         "return in the dream": sum(in_dream),
-        "return": sum(rewards),
-        "return / optimal, %": 100 * sum(rewards) / real.best_return,
+        "return": sum(received),
+        "return / optimal, %": 100 * sum(received) / real.best_return,
     }
     print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
     return row
@@ -127,7 +128,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--mazes", type=int, default=300, help="to record, 100 steps of each")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--agent-steps", type=int, default=10_000, help="in the dream")
+    parser.add_argument("--agent-steps", type=int, default=8_000, help="in the dream")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     rows = {seed: one_seed(seed, given) for seed in given.seeds}

@@ -19,12 +19,17 @@ class DreamEnvironment(gymnasium.Env):
 
     There is no limit of steps: `gymnasium.wrappers.TimeLimit` sets one.
 
+    An agent finds what is wrong in a dream: a reward that is a little too high, in a place where it can stay, is worth
+    more than a far goal. Where rewards are of few values, `snap_reward=NearestKnown(transitions.reward)` leaves no
+    others.
+
     Args:
         model: a built `DreamingVAE`.
         starts: states at which episodes begin, shape (starts, *state); an episode begins at one of them by chance, or
             at that of `reset(options={"start": state})`.
         snap: what each next state goes through, a function of a tensor (batch, *state): `tf.round` for binary states,
             `NearestKnown(states)` for those that were recorded. None goes on from means, which drift.
+        snap_reward: None, or the same for rewards, a function of a tensor (batch, 1).
         temperature: 0 dreams the means of what is likely, and an end where its probability is a half or more; 1 draws.
         observation_space, action_space: those of the real environment; None is a `Box` of states, from 0 to 1 where
             these are binary, and a `Discrete` space of one-hot actions.
@@ -47,6 +52,7 @@ class DreamEnvironment(gymnasium.Env):
         model: DreamingVAE,
         starts,
         snap: Callable | None = None,
+        snap_reward: Callable | None = None,
         temperature: float = 0.0,
         observation_space: Any = None,
         action_space: Any = None,
@@ -55,7 +61,7 @@ class DreamEnvironment(gymnasium.Env):
             raise TypeError(f"DreamEnvironment needs a DreamingVAE. Received: {model!r}.")
         if not model.built:
             raise ValueError("DreamEnvironment needs a model with weights: call fit or build first. Received: none.")
-        self.model, self.snap = model, snap
+        self.model, self.snap, self.snap_reward = model, snap, snap_reward
         self.temperature = not_negative(self, "temperature", temperature)
         self.starts = np.asarray(starts, np.float32)
         shape = model.state.event_shape
@@ -93,7 +99,8 @@ class DreamEnvironment(gymnasium.Env):
         found = self.model.step(self.state[None], vector, seed, self.temperature)
         state = found.state if self.snap is None else self.snap(found.state)
         self.state = np.array(tf.cast(state, tf.float32)[0])
-        return self.state.copy(), float(found.reward[0]), bool(found.end[0] >= 0.5), False, {}
+        reward = found.reward if self.snap_reward is None else self.snap_reward(found.reward[:, None])[:, 0]
+        return self.state.copy(), float(reward[0]), bool(found.end[0] >= 0.5), False, {}
 
 
 def _box(model: DreamingVAE):
