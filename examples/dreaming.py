@@ -67,12 +67,6 @@ def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
     )
 
 
-def exact(model: kv.DreamingVAE, held_out) -> float:
-    """Share of transitions whose next state is right in each pixel."""
-    means = model.predict(held_out.x, batch_size=500, verbose=0)["state"]
-    return float((np.round(means) == held_out.next_state).all(axis=(1, 2, 3)).mean())
-
-
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Records, trains model and agent, and scores both."""
     view, first = 2 if options.partial else None, 1_000_000 * (seed + 1)
@@ -89,10 +83,9 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     model, started = build(train.state.shape[1:], seed, options.partial), time.perf_counter()
     steps = options.epochs * -(-len(train) // BATCH)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps)), kv.ELBO(beta=0.01))
-    model.fit(train.x, train.y, batch_size=BATCH, epochs=1, verbose=2)
-    print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
-    model.fit(train.x, train.y, batch_size=BATCH, initial_epoch=1, epochs=options.epochs, verbose=2)
-    print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
+    for begin, stop in ((0, 1), (1, options.epochs)):
+        model.fit(train.x, train.y, batch_size=BATCH, initial_epoch=begin, epochs=stop, verbose=2)
+        print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
     minutes = (time.perf_counter() - started) / 60
     snap, rewards = NearestKnown(train.next_state) if options.partial else tf.round, NearestKnown(train.reward)
     image, limit = real.reset()[0], 10 * options.size
@@ -104,11 +97,11 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     dream = DreamEnvironment(model, image[None], snap, rewards)
     states, received = agent.play(TimeLimit(real, limit))
     dreamed, in_dream = agent.play(TimeLimit(dream, limit))
-    length = min(len(states), len(dreamed))
-    strip = kv.plotting.film_strip(np.stack(states[:length]), np.stack(dreamed[:length]))
+    strip = kv.plotting.film_strip(*(np.stack(each[: min(len(states), len(dreamed))]) for each in (states, dreamed)))
     strip.savefig(options.output / f"dream_{options.size}{'_partial' * options.partial}_{seed}.png")
+    means = model.predict(held_out.x, batch_size=500, verbose=0)["state"]
     row = {
-        "exact, %": 100 * exact(model, held_out),
+        "exact, %": 100 * (np.round(means) == held_out.next_state).all(axis=(1, 2, 3)).mean(),
         "minutes of the model": minutes,
         "steps": len(received),
         "shortest": real.shortest,
