@@ -8,12 +8,9 @@ shortest path. With `--partial` the player sees 2 cells to each side; the model 
 in the paper, and dreams are snapped to the states that were recorded there.
 
     TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --seeds 0 1 2 3 4
-    TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --size 11 --seeds 0 1 2
-    TF_NUM_INTRAOP_THREADS=1 python examples/dreaming.py --partial --seeds 0 1 2
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import keras
@@ -25,16 +22,15 @@ from gymnasium.wrappers import TimeLimit
 import keras_vae as kv
 from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
 
-CHANNELS, FILTERS, UNITS, BATCH = 6, 16, 256, 64
+CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 16, 256, 64, 4
 SHORT = 10  # steps of a recorded episode, which begins anywhere: few random walks would find the goal from the corner
 
 
 def local(shape: tuple[int, ...], whole: bool) -> keras.Model:
     """Features at each place of a grid, or of all of it, from codes on the grid."""
     layers = [keras.Input(shape), keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu")]
-    if whole:
-        layers += [keras.layers.Conv2D(FILTERS, 1, activation="relu"), keras.layers.GlobalMaxPooling2D()]
-    return keras.Sequential(layers)
+    pooled = [keras.layers.Conv2D(FILTERS, 1, activation="relu"), keras.layers.GlobalMaxPooling2D()]
+    return keras.Sequential(layers + pooled * whole)
 
 
 def beside(shape: tuple[int, ...]) -> keras.Model:
@@ -42,9 +38,8 @@ def beside(shape: tuple[int, ...]) -> keras.Model:
     state, action = keras.Input(shape), keras.Input((4,))
     planes = keras.layers.Reshape((*shape[:2], 4))(keras.layers.RepeatVector(shape[0] * shape[1])(action))
     features = keras.layers.Concatenate()([state, planes])
-    for _ in range(2):
-        features = keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu")(features)
-    return keras.Model([state, action], features)
+    first, second = (keras.layers.Conv2D(FILTERS, 3, padding="same", activation="relu") for _ in range(2))
+    return keras.Model([state, action], second(first(features)))
 
 
 def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
@@ -69,8 +64,8 @@ def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
 
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Records, trains model and agent, and scores both."""
-    view, first = 2 if options.partial else None, 1_000_000 * (seed + 1)
-    real, count = Maze(options.size, first, view=view), options.mazes
+    view, first, count = 2 if options.partial else None, 1_000_000 * (seed + 1), options.mazes
+    real = Maze(options.size, first, view=view)
     if options.partial:
         own = Maze(options.size, first, view=view, anywhere=True)
         train, held_out = record(TimeLimit(own, SHORT), 100 * count, seed), record(own, 5_000, seed + 1)
@@ -80,36 +75,32 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
         held_out = joined([record(maze, 100, seed) for maze in mazes[count:]])
     print(f"seed {seed}: {train}", flush=True)
     snaps = {"means": None, "rounded": tf.round, "nearest known": NearestKnown(held_out.next_state)}
-    model, started = build(train.state.shape[1:], seed, options.partial), time.perf_counter()
-    steps = options.epochs * -(-len(train) // BATCH)
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(5e-3, steps)), kv.ELBO(beta=0.01))
-    for begin, stop in ((0, 1), (1, options.epochs)):
+    model = build(train.state.shape[1:], seed, options.partial)
+    falling = keras.optimizers.schedules.CosineDecay(5e-3, EPOCHS * len(train) // BATCH)
+    model.compile(keras.optimizers.Adam(falling), kv.ELBO(beta=0.01))
+    for begin, stop in ((0, 1), (1, EPOCHS)):
         model.fit(train.x, train.y, batch_size=BATCH, initial_epoch=begin, epochs=stop, verbose=2)
         print(kv.evaluation.drift(model, *held_out.paths(100), snaps))
-    minutes = (time.perf_counter() - started) / 60
     snap, rewards = NearestKnown(train.next_state) if options.partial else tf.round, NearestKnown(train.reward)
     image, limit = real.reset()[0], 10 * options.size
-    walks = np.random.default_rng(seed).integers(0, 4, (100, limit))  # of a random policy, in the dream too
+    walks = np.random.default_rng(seed).integers(0, 4, (100, limit))  # at random, in the dream too
     found = model.rollout(np.tile(image, (100, 1, 1, 1)), walks, snap)
     starts = np.unique(found.state.numpy()[found.end.numpy() < 0.5], axis=0)
-    agent = Agent(image.shape, 4, seed)
-    agent.learn(TimeLimit(DreamEnvironment(model, starts, snap, rewards), limit), options.agent_steps)
-    dream = DreamEnvironment(model, image[None], snap, rewards)
+    dream = TimeLimit(DreamEnvironment(model, starts, snap, rewards), limit)
+    agent = Agent(image.shape, 4, seed).learn(dream, options.agent_steps)
     states, received = agent.play(TimeLimit(real, limit))
-    dreamed, in_dream = agent.play(TimeLimit(dream, limit))
+    dreamed, in_dream = agent.play(TimeLimit(DreamEnvironment(model, image[None], snap, rewards), limit))
     strip = kv.plotting.film_strip(*(np.stack(each[: min(len(states), len(dreamed))]) for each in (states, dreamed)))
     strip.savefig(options.output / f"dream_{options.size}{'_partial' * options.partial}_{seed}.png")
-    means = model.predict(held_out.x, batch_size=500, verbose=0)["state"]
+    right = np.round(model.predict(held_out.x, batch_size=500, verbose=0)["state"]) == held_out.next_state
     row = {
-        "exact, %": 100 * (np.round(means) == held_out.next_state).all(axis=(1, 2, 3)).mean(),
-        "minutes of the model": minutes,
-        "steps": len(received),
-        "shortest": real.shortest,
+        "exact, %": 100 * right.all(axis=(1, 2, 3)).mean(),
+        "steps / shortest": len(received) / real.shortest,
         "return in the dream": sum(in_dream),
         "return": sum(received),
         "return / optimal, %": 100 * sum(received) / real.best_return,
     }
-    print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    print(row, flush=True)
     return row
 
 
@@ -120,12 +111,10 @@ if __name__ == "__main__":
     parser.add_argument("--partial", action="store_true", help="the player sees 2 cells to each side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--mazes", type=int, default=300, help="to record, 100 steps of each")
-    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--agent-steps", type=int, default=8_000, help="in the dream")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     rows = {seed: one_seed(seed, given) for seed in given.seeds}
-    names = list(next(iter(rows.values())))
-    print("| seed | " + " | ".join(names) + " |\n|" + "---|" * (len(names) + 1))
+    print("| seed | " + " | ".join(rows[given.seeds[0]]) + " |\n|" + "---|" * (1 + len(rows[given.seeds[0]])))
     for seed, row in rows.items():
-        print(f"| {seed} | " + " | ".join(f"{row[name]:.4g}" for name in names) + " |")
+        print(f"| {seed} | " + " | ".join(f"{value:.4g}" for value in row.values()) + " |")
