@@ -22,7 +22,7 @@ from gymnasium.wrappers import TimeLimit
 import keras_vae as kv
 from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
 
-CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 16, 256, 64, 4
+CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 16, 256, 64, 6
 SHORT = 10  # steps of a recorded episode, which begins anywhere: few random walks would find the goal from the corner
 
 
