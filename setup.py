@@ -1,4 +1,4 @@
-"""Installs keras_vae: `pip install .`, with the extras `test`, `dev` and `bench`."""
+"""Installs keras_vae: `pip install .`, with the extras `gymnasium`, `agents`, `test`, `dev` and `bench`."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,9 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "keras_vae/__init__.py").read_text(encoding="utf-8"))[1]
+GYMNASIUM = ["gymnasium>=1"]  # environments, and dreams that are environments
 TEST = [
+    *GYMNASIUM,
     "pytest>=8",
     "pytest-xdist>=3.8",  # two processes: most of the time of a test is TensorFlow tracing, on one core
     "pandas>=2.2",  # files and frames as other libraries make them
@@ -42,5 +44,11 @@ setup(
         "matplotlib>=3.9",
         "pillow>=10",
     ],
-    extras_require={"test": TEST, "dev": [*TEST, "ruff>=0.9", "mypy>=2"], "bench": ["jax", "torch", "pythae"]},
+    extras_require={
+        "gymnasium": GYMNASIUM,
+        "agents": [*GYMNASIUM, "stable-baselines3>=2.4"],
+        "test": TEST,
+        "dev": [*TEST, "ruff>=0.9", "mypy>=2"],
+        "bench": ["jax", "torch", "pythae"],
+    },
 )

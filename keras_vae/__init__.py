@@ -152,6 +152,8 @@ _HOMES = {
     "temporal_convolutional_decoder": "networks",
     "temporal_convolutional_encoder": "networks",
     "temporal_convolutional_filter": "networks",
+    "DreamingVAE": "models",
+    "environments": None,
 }
 
 __all__ = list(_HOMES)

@@ -2,6 +2,7 @@
 
 from keras_vae import callbacks as callbacks
 from keras_vae import datasets as datasets
+from keras_vae import environments as environments
 from keras_vae import evaluation as evaluation
 from keras_vae import plotting as plotting
 from keras_vae.distributions import AutoregressiveFlow as AutoregressiveFlow
@@ -63,6 +64,7 @@ from keras_vae.models import Autoencoder as Autoencoder
 from keras_vae.models import ConditionalVAE as ConditionalVAE
 from keras_vae.models import ConditionalVQVAE as ConditionalVQVAE
 from keras_vae.models import DeepKalmanFilter as DeepKalmanFilter
+from keras_vae.models import DreamingVAE as DreamingVAE
 from keras_vae.models import FactorAnalysis as FactorAnalysis
 from keras_vae.models import Field as Field
 from keras_vae.models import Forecast as Forecast

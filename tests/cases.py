@@ -603,3 +603,29 @@ AUTOENCODERS = {
     "GaussianNoise": Case(autoencoder(5, kv.LearnedScaleNormal, kv.GaussianNoise), vectors, lambda: kv.ELBO(samples=3)),
 }
 GANS = {"GAN": Case(gan, lambda: 255 * binary_images(), lambda: kv.Adversarial(critic((8, 8, 1))))}
+
+
+def dream() -> kv.DreamingVAE:
+    """Of states of 6 bits, and 3 actions."""
+    return kv.DreamingVAE(
+        posterior=kv.Normal(4, kv.Concatenated(encoder(6 + 3))),
+        state=kv.Bernoulli(6, decoder(4)),
+        reward=kv.FixedScaleNormal(1, decoder(4), scale=0.5),
+        end=kv.Bernoulli(1, decoder(4)),
+        prior=kv.StandardNormal(4),
+        action_shape=3,
+    )
+
+
+def steps(count=12) -> dict[str, np.ndarray]:
+    return {"state": binary_images((6,), count), "action": one_hot(count)}
+
+
+def outcomes(count=12) -> dict[str, np.ndarray]:
+    """The state moves by a place, an end is a bit of it, and the reward a sum of bits."""
+    state = steps(count)["state"]
+    return {"state": np.roll(state, 1, axis=1), "reward": state[:, :3].sum(axis=1, keepdims=True), "end": state[:, :1]}
+
+
+# Of data that are dictionaries: tests/test_dreaming.py makes the checks of the conformance suite on it.
+DREAMS = {"DreamingVAE": Case(dream, steps, targets=outcomes)}

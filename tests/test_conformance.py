@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cases import AUTODECODERS, AUTOENCODERS, CASES, GANS, LINEAR, columns_of, has_columns, means
+from cases import AUTODECODERS, AUTOENCODERS, CASES, DREAMS, GANS, LINEAR, columns_of, has_columns, means
 
 import keras_vae as kv
 from keras_vae.noise import fold
@@ -218,7 +218,7 @@ def test_every_public_class_has_a_case():
     public = {value for name in kv.__all__ if isinstance(value := getattr(kv, name), type)}
     public = {cls for cls in public if issubclass(cls, kv.serializable.Serializable)} - ABSTRACT
     covered = set()
-    for case in (ALL | LINEAR).values():
+    for case in (ALL | LINEAR | DREAMS).values():
         model = case.model()
         objective = case.objective()
         groups = [layer for layers in objective.groups.values() for layer in layers]

@@ -19,6 +19,7 @@ from keras_vae.evaluation.diagnose import diagnose
 from keras_vae.evaluation.diagnosis import Diagnosis, Finding, LatentDiagnosis
 from keras_vae.evaluation.disentanglement import Disentanglement, disentanglement
 from keras_vae.evaluation.draws import DrawQuality, draw_quality, frechet_distance, sharpness
+from keras_vae.evaluation.drift import Drift, drift
 from keras_vae.evaluation.estimates import ByExample, Estimates
 from keras_vae.evaluation.forecasts import Coverage, forecast_coverage, step_scores
 from keras_vae.evaluation.grid import PosteriorGrid, posterior_on_grid
@@ -43,6 +44,7 @@ __all__ = [
     "Diagnosis",
     "Disentanglement",
     "DrawQuality",
+    "Drift",
     "Estimates",
     "Finding",
     "LatentDiagnosis",
@@ -66,6 +68,7 @@ __all__ = [
     "diagnose",
     "disentanglement",
     "draw_quality",
+    "drift",
     "forecast_coverage",
     "foreground_rand_index",
     "frechet_distance",

@@ -5,6 +5,7 @@ from keras_vae.models.autodecoder import VariationalAutodecoder
 from keras_vae.models.autoencoder import Autoencoder
 from keras_vae.models.base import LatentVariableModel
 from keras_vae.models.conditional import ConditionalVAE
+from keras_vae.models.dreaming import DreamingVAE, Outcome
 from keras_vae.models.gan import GAN
 from keras_vae.models.hierarchical import HierarchicalVAE, LadderVAE
 from keras_vae.models.inputs import Field, Inputs, Maybe
@@ -30,6 +31,7 @@ __all__ = [
     "ConditionalVAE",
     "ConditionalVQVAE",
     "DeepKalmanFilter",
+    "DreamingVAE",
     "FactorAnalysis",
     "Field",
     "Forecast",
@@ -41,6 +43,7 @@ __all__ = [
     "MONet",
     "Maybe",
     "ObjectFinder",
+    "Outcome",
     "ProbabilisticPCA",
     "SequenceVAE",
     "SequentialAutoencoder",
