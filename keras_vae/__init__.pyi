@@ -92,15 +92,12 @@ from keras_vae.networks import Dropout as Dropout
 from keras_vae.networks import GaussianNoise as GaussianNoise
 from keras_vae.networks import GraphNetwork as GraphNetwork
 from keras_vae.networks import LastStep as LastStep
-from keras_vae.networks import MaskedAttention as MaskedAttention
-from keras_vae.networks import MaskedLSTM as MaskedLSTM
 from keras_vae.networks import MaskingNoise as MaskingNoise
 from keras_vae.networks import ObjectEncoder as ObjectEncoder
 from keras_vae.networks import ObservedSeries as ObservedSeries
 from keras_vae.networks import ObservedValues as ObservedValues
 from keras_vae.networks import SpatialBroadcast as SpatialBroadcast
 from keras_vae.networks import SpatialTransformer as SpatialTransformer
-from keras_vae.networks import TokenEmbedding as TokenEmbedding
 from keras_vae.networks import TokenEncoder as TokenEncoder
 from keras_vae.networks import TokenMemory as TokenMemory
 from keras_vae.networks import best_assignment as best_assignment

@@ -222,6 +222,7 @@ def test_score_functions_have_the_gradient_of_the_sum_over_all_patterns(objectiv
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_signals_of_steps_have_less_noise():
     model = built(3)
 

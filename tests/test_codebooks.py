@@ -475,6 +475,7 @@ def given_label() -> kv.ConditionalVQVAE:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_prior_given_a_label_against_the_sum_over_all_codes():
     """Of all 81 grids for each label; a score is log p(x, codes | label), below log p(x | label)."""
     _, x, y = labelled()

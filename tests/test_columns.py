@@ -458,6 +458,7 @@ def mixed_vae(latents=2) -> kv.VAE:
     return vae
 
 
+@pytest.mark.slow
 def test_keras_methods_take_nan():
     x, vae = incomplete_rows()[:, [0, 1, 4, 5, 7]], mixed_vae()
     batches = tf.data.Dataset.from_tensor_slices(x).batch(20)

@@ -145,6 +145,7 @@ def test_a_function_of_ones_own_around_a_step_is_traced_in_silence(name, caplog)
     assert "AutoGraph" not in caplog.text
 
 
+@pytest.mark.slow
 def test_compile_options_train_the_same_model():
     two_steps = {"steps_per_execution": 2}
     losses = []

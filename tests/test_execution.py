@@ -57,6 +57,7 @@ def test_data_of_unknown_length_end_where_they_end():
     assert int(model.optimizer.iterations) == 12
 
 
+@pytest.mark.slow
 def test_limits_of_steps_are_met_exactly():
     data = tf.data.Dataset.from_tensor_slices(X).repeat().batch(4)
     model = dense_model()

@@ -91,6 +91,7 @@ def test_any_method_may_be_called_from_any_callback(place, tmp_path):
     check_equal(calls, plain)
 
 
+@pytest.mark.slow
 def test_methods_nest():
     """evaluate in fit, predict in that, and the validation goes on as before."""
     made, plain, seen = model(), model(), []

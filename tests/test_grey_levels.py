@@ -52,6 +52,7 @@ def test_a_model_of_grey_levels_is_the_model_of_fractions():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_binary_draws_train_the_same_weights_in_grey_levels():
     pair = []
     for grey in (False, True):

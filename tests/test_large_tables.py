@@ -258,6 +258,7 @@ def fitted(data, epochs: int, *callbacks) -> list[np.ndarray]:
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, on_disk):
     path = written(tmp_path, NUMBERS)
     on_disk()

@@ -624,6 +624,7 @@ def test_other_mistakes(ppca):
             kv.FactorAnalysis(2, min_variance)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_loaded_and_evaluates_the_same(tmp_path):
     data = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
     model = kv.ProbabilisticPCA(2)

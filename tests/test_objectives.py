@@ -177,6 +177,7 @@ def test_the_moving_averages_become_mean_and_variance_of_the_signal():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_learned_baseline_predicts_the_signal_of_each_example():
     model = bernoulli_model()
     x = np.array(list(itertools.product([0.0, 1.0], repeat=3)), "float32")

@@ -293,6 +293,7 @@ def test_thousands_of_generated_requests_to_all_models(tmp_path):
     assert min(counts.values()) > 500, counts
 
 
+@pytest.mark.slow
 def test_several_threads_get_the_answers_of_one(server):
     generator = Requests(server.specs["Bernoulli"], good_inputs("Bernoulli", server.models["Bernoulli"]), seed=0)
     names = ("encode", "sample", "log_likelihood")

@@ -303,6 +303,7 @@ def test_what_is_no_sequence_is_refused_by_name():
         kv.SequenceVAE(kv.Normal(2), kv.Bernoulli(4), kv.StandardNormal(2))
 
 
+@pytest.mark.slow
 def test_a_vocabulary_that_was_adapted_is_kept_with_the_model(tmp_path):
     vocabulary = keras.layers.TextVectorization(max_tokens=50)
     vocabulary.adapt(tf.constant(TEXTS))
@@ -346,6 +347,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_language_model_learns_a_chain():
     """Tokens of a Markov chain that stops: the loss comes down to its entropy, and not below."""
     rng = np.random.default_rng(0)

@@ -233,6 +233,7 @@ def test_methods_agree():
     assert model.generate(0).shape == (0, *SHAPE)
 
 
+@pytest.mark.slow
 def test_recomputing_changes_no_gradient():
     gradients, counts = [], []
     for recompute in (False, True):
