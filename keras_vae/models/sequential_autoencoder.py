@@ -116,7 +116,16 @@ class SequentialAutoencoder(LatentVariableModel):
             opened = self.open_samples(features)
             leading = dimensions(opened)[: -len(features.shape) + 1]
             rows = tf.reshape(opened, [-1, *features.shape[1:]])
-            gamma, loc, scale = self.posterior.relaxed(rows, leading, draw)
+            shape = [*leading, *self.latent_shape]
+
+            def nothing():
+                return tf.zeros(shape), tf.zeros(shape), tf.ones(shape)
+
+            def relaxed():
+                return self.posterior.relaxed(rows, leading, draw)
+
+            # Of a batch whose questions are all known no step of the loop is taken.
+            gamma, loc, scale = tf.cond(tf.reduce_all(known > 0), nothing, relaxed)
             missing = tf.broadcast_to(1 - known, leading)
             x = Latent(gamma, independent_normal(loc, scale, self.latent_shape), self.prior(), present=missing)
             given = tf.one_hot(tokens, self.posterior.tokens)
