@@ -94,7 +94,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     strip.savefig(options.output / f"dream_{options.size}{'_partial' * options.partial}_{seed}.png")
     right = np.round(model.predict(held_out.x, batch_size=500, verbose=0)["state"]) == held_out.next_state
     row = {
-        "exact, %": 100 * right.all(axis=(1, 2, 3)).mean(),
+        "exact, %": 100 * float(right.all(axis=(1, 2, 3)).mean()),
         "steps / shortest": len(received) / real.shortest,
         "return in the dream": sum(in_dream),
         "return": sum(received),
