@@ -22,7 +22,7 @@ from gymnasium.wrappers import TimeLimit
 import keras_vae as kv
 from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
 
-CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 16, 256, 64, 6
+CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 32, 256, 64, 5
 SHORT = 10  # steps of a recorded episode, which begins anywhere: few random walks would find the goal from the corner
 
 
@@ -110,7 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=8, help="rows and columns")
     parser.add_argument("--partial", action="store_true", help="the player sees 2 cells to each side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--mazes", type=int, default=300, help="to record, 100 steps of each")
+    parser.add_argument("--mazes", type=int, default=400, help="to record, 100 steps of each")
     parser.add_argument("--agent-steps", type=int, default=8_000, help="in the dream")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
