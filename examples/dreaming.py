@@ -22,7 +22,7 @@ from gymnasium.wrappers import TimeLimit
 import keras_vae as kv
 from keras_vae.environments import DreamEnvironment, Maze, NearestKnown, joined, record
 
-CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 32, 256, 64, 5
+CHANNELS, FILTERS, UNITS, BATCH, EPOCHS = 6, 16, 256, 64, 5
 SHORT = 10  # steps of a recorded episode, which begins anywhere: few random walks would find the goal from the corner
 
 
@@ -54,7 +54,7 @@ def build(shape: tuple[int, ...], seed: int, partial: bool) -> kv.DreamingVAE:
     return kv.DreamingVAE(
         posterior=kv.Normal(z, encoder),
         state=kv.Bernoulli(shape, network(whole=False)),
-        reward=kv.LearnedScaleNormal(1, network(whole=True)),
+        reward=kv.FixedScaleNormal(1, network(whole=True), scale=0.1),
         end=kv.Bernoulli(1, network(whole=True)),
         prior=kv.StandardNormal(z),
         action_shape=4,
