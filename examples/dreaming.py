@@ -71,8 +71,8 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
         train, held_out = record(TimeLimit(own, SHORT), 100 * count, seed), record(own, 5_000, seed + 1)
     else:
         mazes = [Maze(options.size, first + 1 + number, anywhere=True) for number in range(count + 50)]
-        train = joined([record(TimeLimit(maze, SHORT), 100, seed) for maze in mazes[:count]])
-        held_out = joined([record(maze, 100, seed) for maze in mazes[count:]])
+        train = joined([record(TimeLimit(maze, SHORT), 100, first + n) for n, maze in enumerate(mazes[:count])])
+        held_out = joined([record(maze, 100, first - n) for n, maze in enumerate(mazes[count:])])
     print(f"seed {seed}: {train}", flush=True)
     snaps = {"means": None, "rounded": tf.round, "nearest known": NearestKnown(held_out.next_state)}
     model = build(train.state.shape[1:], seed, options.partial)
