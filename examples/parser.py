@@ -78,13 +78,14 @@ def train(model, pairs, unlabelled, arguments, seed: int, first: int) -> None:
     model.compile(keras.optimizers.Adam(schedule, clipnorm=5.0), loss=kv.ELBO(beta=1e-3))
     draws = np.random.default_rng(seed)
     for steps, extra in ((first, 0), (arguments.steps - first, UNLABELLED if unlabelled else 0)):
-        forms, questions = [], []
+        forms, questions, weights = [], [], np.tile([1.0] * LABELLED + [arguments.weight] * extra, steps)
         for _ in range(steps):
             chosen = [pairs[number] for number in draws.integers(len(pairs), size=LABELLED)]
             chosen += [(None, unlabelled[number]) for number in draws.integers(len(unlabelled) or 1, size=extra)]
             questions += [question for question, _ in chosen]
             forms += [form for _, form in chosen]
-        model.fit(forms, questions, batch_size=LABELLED + extra, shuffle=False, verbose=0)
+        if steps:
+            model.fit(forms, questions, batch_size=LABELLED + extra, sample_weight=weights, shuffle=False, verbose=0)
 
 
 def matches(model, pairs) -> float:
@@ -105,6 +106,8 @@ def main():
     options.add_argument("--units", type=int, default=64)
     options.add_argument("--dropout", type=float, default=0.0)
     options.add_argument("--rate", type=float, default=5e-3)
+    options.add_argument("--weight", type=float, default=1.0, help="of a form without a question")
+    options.add_argument("--pre-training", type=int, default=200, help="updates before forms without questions come")
     options.add_argument("--min-count", type=int, default=1)
     arguments = options.parse_args()
     for seed in range(arguments.first, arguments.first + arguments.seeds):
@@ -127,7 +130,7 @@ def main():
             start = time.time()
             known = [form for _, form in labelled] + unlabelled
             model = parser([question for question, _ in labelled], known, arguments, seed)
-            train(model, labelled, unlabelled, arguments, seed, min(200, arguments.steps // 2))
+            train(model, labelled, unlabelled, arguments, seed, arguments.pre_training)
             found = matches(model, test)
             print(
                 f"seed {seed}, {name}: {100 * found:.1f} % of {len(test)} test questions exact, {count} labels, "
