@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-DISCOUNT, BATCH, COPIED = 0.97, 64, 200  # the target network is copied each 200 steps
+DISCOUNT, BATCH, COPIED, TESTED = 0.97, 64, 200, 500  # the target network is copied each 200 steps
 
 
 class Agent:
@@ -44,8 +44,12 @@ class Agent:
         weights = self.values.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
 
-    def learn(self, environment, steps: int) -> "Agent":
-        """Acts, at random less and less, and learns from all that it has seen."""
+    def learn(self, environment, steps: int, tested) -> "Agent":
+        """Acts, at random less and less, and learns from all that it has seen.
+
+        Each 500 steps it plays one episode of `tested` by the best actions; the weights of the best return are kept.
+        """
+        best, kept = -np.inf, self.values.get_weights()
         size = environment.observation_space.shape
         memory = [np.zeros((steps, *each), kind) for each, kind in self._columns(size)]
         state, _ = environment.reset(seed=int(self.rng.integers(2**31)))
@@ -61,6 +65,11 @@ class Agent:
                 self.update(*(tf.constant(column[rows]) for column in memory))
             if step % COPIED == 0:
                 self.target.set_weights(self.values.get_weights())
+            if (step + 1) % TESTED == 0:
+                found = sum(self.play(tested)[1])
+                if found > best:
+                    best, kept = found, self.values.get_weights()
+        self.values.set_weights(kept)
         return self
 
     @staticmethod
