@@ -283,6 +283,8 @@ def test_what_is_no_sequence_is_refused_by_name():
     model = sentence_vae(vocabulary)
     with pytest.raises(ValueError, match=r"TokenSequence.*8 tokens at most. Received: one of 9"):
         model.fit(["the " * 9], verbose=0)
+    with pytest.raises(ValueError, match="Received: one of 10"):
+        model.fit(np.array([[1, 0, 0, 0, 0, 0, 0, 0, 0, 2]]), verbose=0)
     with pytest.raises(ValueError, match=r"needs texts. Received: 3 among them"):
         model.fit(np.array(["the", 3], object), verbose=0)
     with pytest.raises(ValueError, match="a token after a 0"):

@@ -156,19 +156,12 @@ class Autoregressive(TensorDistribution):
         super().__init__(like, 3, reparameterized=False, layer=layer, features=features, leading=leading)
         self.layer, self.features = layer, features
 
-    def _given(self, leading: tf.Tensor):
-        """The features for draws of these leading axes, folded into one."""
-        if self.features is None:
-            return None
-        shape = self.features.shape[self.batch_shape.rank :]
-        return tf.reshape(tf.broadcast_to(self.features, tf.concat([leading, shape], axis=0)), [-1, *shape])
-
     def _log_prob(self, value):
         leading = tf.broadcast_dynamic_shape(tf.shape(value)[:-3], self.batch_shape_tensor())
         whole = tf.broadcast_to(value, tf.concat([leading, self.layer.event_shape], axis=0))
         flat = tf.reshape(whole, [-1, *self.layer.event_shape])
         total = tf.zeros(tf.shape(flat)[:1])
-        logits = self.layer.logits(flat, self._given(leading))
+        logits = self.layer.logits(flat, features_for(self, leading))
         for channel, (each, levels) in enumerate(zip(logits, self.layer._levels(flat), strict=True)):
             log_prob = tf.gather(tf.nn.log_softmax(each), levels, batch_dims=3)
             given = flat[..., channel]
@@ -181,7 +174,7 @@ class Autoregressive(TensorDistribution):
     def tempered_sample(self, sample_shape, seed, temperature) -> tf.Tensor:
         """Draws whose noise is multiplied by `temperature`: at 0 each is the most probable one, given those before."""
         leading = tf.concat([tf.cast(sample_shape, tf.int32), self.batch_shape_tensor()], axis=0)
-        drawn = self.layer.drawn(tf.reduce_prod(leading), seed, temperature, self._given(leading))
+        drawn = self.layer.drawn(tf.reduce_prod(leading), seed, temperature, features_for(self, leading))
         return tf.reshape(drawn, tf.concat([leading, self.layer.event_shape], axis=0))
 
     def _sample_n(self, n, seed=None):
@@ -192,3 +185,16 @@ class Autoregressive(TensorDistribution):
 
     def _mode(self):
         return self.tempered_sample([], fold(0), 0.0)
+
+
+def features_for(distribution: tfd.Distribution, leading: tf.Tensor) -> tf.Tensor | None:
+    """The attribute `features` of a distribution for values of these leading axes, which are folded into one; or None.
+
+    Args:
+        distribution: whose features are of shape (*batch, ...), or None.
+        leading: int32 vector that the batch shape broadcasts to.
+    """
+    if distribution.features is None:
+        return None
+    shape = distribution.features.shape[distribution.batch_shape.rank :]
+    return tf.reshape(tf.broadcast_to(distribution.features, tf.concat([leading, shape], axis=0)), [-1, *shape])

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 from tensorflow_probability import distributions as tfd
 
 from keras_vae.arguments import fraction, whole_number
+from keras_vae.distributions.autoregressive import features_for
 from keras_vae.distributions.base import DistributionLayer, TensorDistribution, dimensions
 from keras_vae.distributions.normal import independent_normal
 from keras_vae.distributions.supports import Support, TokenSequences
@@ -163,8 +164,8 @@ class TokenSequence(DistributionLayer):
             return value
         if tf.is_tensor(value):
             return self._of_length(value)
-        longest = int(np.max(np.sum(np.cumprod(value != END, axis=1), axis=1), initial=0))
-        if longest > self.length or np.any(value[:, self.length :]):
+        longest = int(np.max(np.arange(1, value.shape[1] + 1) * (np.nan_to_num(value) != END), initial=0))
+        if longest > self.length:
             raise ValueError(
                 f"{self._title} needs sequences of {self.length} tokens at most. Received: one of {longest}."
             )
@@ -218,6 +219,10 @@ class TokenSequence(DistributionLayer):
         joined = tf.strings.reduce_join(tf.where(present(tokens), words, ""), axis=-1, separator=separator)
         return joined if by_character else tf.strings.strip(joined)
 
+    def written(self, tokens) -> list[str]:
+        """`texts` of tokens, shape (batch, length), as Python has them."""
+        return [text.decode() for text in self.texts(tokens).numpy()]
+
     # --- the density and the draws -----------------------------------------------------------------------------------
 
     def logits(self, tokens: tf.Tensor, features, training=False) -> tf.Tensor:
@@ -250,13 +255,6 @@ class AutoregressiveTokens(TensorDistribution):
         super().__init__(like, 1, reparameterized=False, **parameters)
         self.layer, self.features, self.training = layer, features, training
 
-    def _given(self, leading: tf.Tensor):
-        """The features for draws of these leading axes, folded into one."""
-        if self.features is None:
-            return None
-        shape = self.features.shape[self.batch_shape.rank :]
-        return tf.reshape(tf.broadcast_to(self.features, tf.concat([leading, shape], axis=0)), [-1, *shape])
-
     def log_prob_by_token(self, value) -> tf.Tensor:
         """log p(token | tokens before it), nats, 0 after the end, shape (..., length)."""
         value = tf.convert_to_tensor(value)
@@ -264,7 +262,7 @@ class AutoregressiveTokens(TensorDistribution):
         leading = tf.broadcast_dynamic_shape(tf.shape(value)[:-1], self.batch_shape_tensor())
         flat = tf.reshape(tf.broadcast_to(value, tf.concat([leading, [length]], axis=0)), [-1, length])
         tokens = tf.clip_by_value(tf.cast(flat, tf.int32), 0, self.layer.tokens - 1)
-        logits = self.layer.logits(tokens, self._given(leading), self.training)
+        logits = self.layer.logits(tokens, features_for(self, leading), self.training)
         found = -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
         open_ = tf.pad(present(tokens)[:, :-1], [[0, 0], [1, 0]], constant_values=True)
         possible = tf.cast(tokens, flat.dtype) == flat
@@ -288,7 +286,7 @@ class AutoregressiveTokens(TensorDistribution):
         """
         leading = tf.concat([tf.cast(sample_shape, tf.int32), self.batch_shape_tensor()], axis=0)
         number, layer, length = tf.reduce_prod(leading), self.layer, self.layer.length
-        prepared = layer.causal.prepare(self._given(leading))
+        prepared = layer.causal.prepare(features_for(self, leading))
 
         def step(place, before, open_, state, drawn):
             logits, state = layer.next_logits(before, state, place, prepared)
@@ -327,7 +325,7 @@ class AutoregressiveTokens(TensorDistribution):
         layer, length, tokens = self.layer, self.layer.length, self.layer.tokens
         leading = self.batch_shape_tensor()
         rows = tf.reduce_prod(leading)
-        features = self._given(leading)
+        features = features_for(self, leading)
         if features is not None:
             features = tf.repeat(features, width, axis=0)
         prepared = layer.causal.prepare(features)

@@ -34,7 +34,7 @@ class Language:
         Raises:
             ValueError: for a model without a vocabulary.
         """
-        return [text.decode() for text in self.likelihood.texts(tokens).numpy()]
+        return self.likelihood.written(tokens)
 
 
 class LanguageModel(Language, LatentVariableModel):

@@ -171,7 +171,7 @@ class SequentialAutoencoder(LatentVariableModel):
         width = whole_number(f"{type(self).__name__}.parse", "width", width)
         found = self.parser(x)
         tokens = found.mode() if width == 1 else found.beam_search(width)[0][:, 0]
-        return tokens if self.likelihood.vocabulary is None else _decoded(self.likelihood.texts(tokens))
+        return tokens if self.likelihood.vocabulary is None else self.likelihood.written(tokens)
 
     def reconstruct(self, inputs) -> tf.Tensor:
         """The greedy y of what is known of its question, or of the means of gamma, shape (batch, length)."""
@@ -217,7 +217,3 @@ class SequentialAutoencoder(LatentVariableModel):
         if self.likelihood.vocabulary is not None and self.posterior.vocabulary is not None:
             made["parse"] = make.by_rows("parse", parse_text, [texts])
         return made
-
-
-def _decoded(texts: tf.Tensor) -> list[str]:
-    return [text.decode() for text in texts.numpy()]
